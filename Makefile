@@ -1,0 +1,52 @@
+# The commands of scope_ml. `make` lists them. Everything runs in .venv, made from hashed locks on first use.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(if $(shell command -v $(p)),$(p))))
+BIN := .venv/bin
+READY := .venv/ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock requirements-installer.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11)<=v<(3,14) else "scope_ml needs Python 3.11 to 3.13, found %d.%d; type: make PYTHON=python3.12 ..." % v)'
+	@echo "Setting up .venv (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(READY) ## make the environment in .venv
+
+repro: $(READY) ## run the main job on the embedded survey, from light curves to the report
+	@$(BIN)/python pipelines/repro.py
+
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest
+
+test-slow: $(READY) ## run the long tests too
+	@$(BIN)/python -m pytest -m "not gpu and not slurm"
+
+check: $(READY) ## format, lint, types, floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+benchmark: $(READY) ## run the pipeline on real light curves in $$SCOPE_BENCHMARK_DATA
+	@$(BIN)/python pipelines/benchmark/benchmark.py
+
+ui: $(READY) ## open the MLflow UI on http://127.0.0.1:5000
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+lock: $(READY) ## renew the hashed locks from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --all-extras --no-extra gpu pyproject.toml -o requirements.lock
+	@echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements-installer.lock
+
+clean: ## remove results and local state of runs (keeps .venv)
+	@rm -rf results outputs mlruns mlflow.db .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help setup repro test test-slow check benchmark ui lock clean

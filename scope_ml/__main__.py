@@ -1,0 +1,43 @@
+"""``scope <door> ...`` and ``python -m scope_ml <door> ...``: the same doors under one name."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+__all__ = ["DOORS", "main"]
+
+#: Door -> what it is for.
+DOORS = {
+    "simulate": "make an embedded survey with all 52 classes",
+    "generate_features": "light curves to a feature table",
+    "build_dataset": "features and labels to a split data set",
+    "train": "train, evaluate, track and register classifiers",
+    "register": "put trained bundles into the registry, choose champions",
+    "infer": "score a feature table with registered models",
+    "report": "one HTML page about a run",
+    "doctor": "what is installed, reachable and missing",
+}
+
+
+def main() -> int:
+    """Open the door named by the first word."""
+    words = sys.argv[1:]
+    name = words[0].replace("-", "_") if words else ""
+    if name in DOORS:
+        sys.argv = [f"scope {words[0]}", *words[1:]]
+        code: int = import_module(f"scope_ml.{name}").main()
+        return code
+    width = max(map(len, DOORS))
+    listing = "\n".join(f"  {door.replace('_', '-'):<{width}}  {purpose}" for door, purpose in DOORS.items())
+    asked_for_help = not words or words[0] in {"-h", "--help", "help"}
+    text = f"usage: scope <door> [key=value ...]\n\n{listing}\n\nscope <door> --help shows its options.\n"
+    if asked_for_help:
+        sys.stdout.write(text)
+        return 0
+    sys.stderr.write(f"scope: error: no door '{words[0]}'\n\n{text}")
+    return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Executors: threads of this machine in `local`. May import `core` and `errors`."""

@@ -1,0 +1,146 @@
+"""The small interfaces through which a lower floor is given something from a higher one.
+
+Stages receive a `RunLogger` and a `Progress`; features receive a `LightCurveSource` and a `CatalogSource`.
+Services, tracking and doors implement them; nothing here imports those floors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from scope_ml.core.lightcurve import LightCurveBatch
+
+__all__ = [
+    "CatalogSource",
+    "Executor",
+    "LightCurveChunk",
+    "LightCurveSource",
+    "NullProgress",
+    "NullRunLogger",
+    "Progress",
+    "RunLogger",
+]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LightCurveChunk(Protocol):
+    """A piece of a source: single-band light curves and one row of facts about each."""
+
+    @property
+    def batch(self) -> LightCurveBatch:
+        """Light curves, one per row of `rows`, in the same order."""
+        ...
+
+    @property
+    def rows(self) -> pa.Table:
+        """Facts per light curve: `id`, `source_id`, `band`, `ra`, `dec`, `field`, `ccd`, `quad`, `filter`."""
+        ...
+
+
+@runtime_checkable
+class LightCurveSource(Protocol):
+    """Something that yields light curves in chunks, always the same chunks in the same order."""
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of what will be read; changes when the content changes."""
+        ...
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of stored rows where it is known without reading them, for progress."""
+        ...
+
+    def chunks(self) -> Iterator[LightCurveChunk]:
+        """Yield the light curves; memory does not grow with the source."""
+        ...
+
+
+@runtime_checkable
+class CatalogSource(Protocol):
+    """A catalogue that can be asked for the neighbours of positions."""
+
+    def cone_search(self, catalog: str, ra: Iterable[float], dec: Iterable[float], *, radius_arcsec: float) -> pa.Table:
+        """Return the rows of `catalog` within `radius_arcsec` [arcsec] of each position [deg]."""
+        ...
+
+
+@runtime_checkable
+class RunLogger(Protocol):
+    """What a stage may tell about its run; MLflow's implementation lives in `tracking`."""
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Record parameters, all at once."""
+        ...
+
+    def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+        """Record metrics; values that are not finite are left out."""
+        ...
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record tags."""
+        ...
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Keep a file or a folder with the run."""
+        ...
+
+
+class Progress(Protocol):
+    """Progress of long work: a bar on a terminal, a line a minute in a log, nothing in tests."""
+
+    def start(self, what: str, total: int | None = None) -> None:
+        """Begin a task of `total` units (unknown if None)."""
+        ...
+
+    def advance(self, amount: int = 1) -> None:
+        """Say that `amount` more units are done."""
+        ...
+
+    def finish(self) -> None:
+        """End the task."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs one function over many items, in order of completion or not, on threads, processes or nodes."""
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `function(item)` in the order of `items`."""
+        ...
+
+
+class NullRunLogger:
+    """A `RunLogger` that forgets everything."""
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Do nothing."""
+
+    def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
+        """Do nothing."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Do nothing."""
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Do nothing."""
+
+
+class NullProgress:
+    """A `Progress` that shows nothing."""
+
+    def start(self, what: str, total: int | None = None) -> None:
+        """Do nothing."""
+
+    def advance(self, amount: int = 1) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""

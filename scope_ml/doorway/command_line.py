@@ -1,0 +1,102 @@
+"""What of a command line must be settled before Hydra reads it."""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from scope_ml.errors import ConfigError
+from scope_ml.tracking.settings import redact
+
+__all__ = ["SWEEP_FLAGS", "beside_overrides", "expand_class_sets", "extra_conf_dir", "refuse_flags", "refuse_secrets"]
+
+#: An override of Hydra's: ``key=value``, ``+key=value``, ``~key``.
+_OVERRIDE = re.compile(r"~|\+{0,2}[A-Za-z_][\w.@/]*=")
+
+#: Hydra's flags that ask for a sweep.
+SWEEP_FLAGS = frozenset({"-m", "--multirun"})
+
+
+def beside_overrides(words: list[str], added: list[str]) -> list[str]:
+    """Return `words` with further overrides put before the first one; Hydra wants them all in one row."""
+    places = [place for place, word in enumerate(words) if _OVERRIDE.match(word)]
+    place = places[0] if places else len(words)
+    return [*words[:place], *added, *words[place:]]
+
+
+def refuse_flags(arguments: list[str]) -> None:
+    """Refuse what is no flag of Hydra's, in one line where Hydra would print its whole usage and leave.
+
+    Raises
+    ------
+    ConfigError
+        Naming the flag.
+    """
+    # Hydra has no public way to ask which flags it knows.
+    from hydra._internal.utils import get_args_parser
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said), redirect_stdout(io.StringIO()):
+            get_args_parser().parse_args(arguments)
+    except SystemExit as left:
+        if left.code:
+            reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+            raise ConfigError(f"{reason}; options are key=value without dashes, see --help") from left
+
+
+def extra_conf_dir(arguments: list[str]) -> Path | None:
+    """Return the folder given with Hydra's ``--config-dir``, or None."""
+    for position, word in enumerate(arguments):
+        if word in {"--config-dir", "-cd"} and position + 1 < len(arguments):
+            return Path(arguments[position + 1]).resolve()
+        if word.startswith("--config-dir="):
+            return Path(word.partition("=")[2]).resolve()
+    return None
+
+
+def refuse_secrets(arguments: list[str]) -> None:
+    """Refuse a value that holds a password, before anything can write it down.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, not the value.
+    """
+    for word in arguments:
+        if redact(word) != word:
+            key = word.partition("=")[0]
+            raise ConfigError(
+                f"{key} holds a user name, password or token, which would be written into logs; leave it out of the URL and set"
+                " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
+                key=key,
+            )
+
+
+def expand_class_sets(arguments: list[str]) -> list[str]:
+    """Replace names of class sets (``class=all``, ``class=phenomenological,ea``) by their tags.
+
+    Raises
+    ------
+    ConfigError
+        If a set is asked for without ``-m``.
+    """
+    words = [word for word in arguments if word.startswith("class=")]
+    if not words:
+        return arguments
+    from scope_ml.taxonomy.classes import load_classes, packaged_conf_dir
+
+    extra = extra_conf_dir(arguments)
+    taxonomy = load_classes(packaged_conf_dir(), *([extra] if extra is not None else []))
+    result = []
+    for word in arguments:
+        names = word.removeprefix("class=").split(",") if word.startswith("class=") else []
+        if not any(name in taxonomy.sets for name in names):
+            result.append(word)
+            continue
+        if not SWEEP_FLAGS & set(arguments):
+            raise ConfigError(f"{word} means several classes; add -m to train them all", key="class")
+        result.append("class=" + ",".join(taxonomy.expand(names)))
+    return result

@@ -1,0 +1,1 @@
+"""Ground floor: files. Tables and light curves, atomic writes, resumable parts; imports core and errors only."""

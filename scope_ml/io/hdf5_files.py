@@ -1,0 +1,115 @@
+"""HDF5 as our tables use it: one dataset a column in the group ``columns``, nulls in the group ``valid``.
+
+``valid/<name>`` is a boolean dataset, there only if the column has nulls. Strings are variable-length UTF-8. The
+metadata record is the attribute ``scope`` of the file. May import core and errors only; h5py is imported here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scope_ml.errors import FormatError, SchemaError
+from scope_ml.io.parquet_files import METADATA_KEY, check_columns, read_errors, require_file
+
+__all__ = ["read_hdf5", "write_hdf5"]
+
+COLUMNS_GROUP = "columns"
+VALID_GROUP = "valid"
+
+#: Columns of numbers longer than this are compressed and checksummed; short ones are not worth a chunk.
+COMPRESSED_ROWS = 1024
+
+
+def write_hdf5(table: pa.Table, path: Path, record: str) -> None:
+    """Write a table of scalar columns; the same table gives the same bytes (no times are stored)."""
+    import h5py
+
+    with h5py.File(path, "w", libver="latest", track_order=True) as file:
+        file.attrs[METADATA_KEY] = record
+        columns = file.create_group(COLUMNS_GROUP, track_order=True)
+        valid = file.create_group(VALID_GROUP, track_order=True)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if not name or "/" in name or name == "." or "\0" in name:
+                raise SchemaError(f"column name '{name}' cannot stand in HDF5; write Parquet or rename the column")
+            values = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+            # Long columns only: HDF5 needs chunked storage for compression, and chunks cannot be empty.
+            storage = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+            options = storage if len(values) > COMPRESSED_ROWS else {}
+            if values.null_count:
+                valid.create_dataset(name, data=values.is_valid().to_numpy(zero_copy_only=False), **options)
+                values = _filled(values)
+            if _is_text(values.type):
+                # Strings lie in a heap beside the dataset, where filters do not reach.
+                columns.create_dataset(name, data=_texts(values, name), dtype=h5py.string_dtype())
+            else:
+                columns.create_dataset(name, data=values.to_numpy(zero_copy_only=False), **options)
+
+
+def read_hdf5(
+    path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.DataType] | None
+) -> tuple[pa.Table, bytes | None]:
+    """Return a file's table (or `columns` of it) and its metadata record, if any.
+
+    Files of others are read too, if their columns are datasets of one dimension and equal length, in the root or in
+    one group `columns`.
+
+    Raises
+    ------
+    FormatError, MissingColumnError
+        If the file is missing, empty, broken or laid out in another way, or lacks columns.
+    """
+    import h5py
+
+    require_file(path)
+    with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
+        record = file.attrs.get(METADATA_KEY)
+        group = file[COLUMNS_GROUP] if isinstance(file.get(COLUMNS_GROUP), h5py.Group) else file
+        names = [name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim == 1]
+        if not names:
+            raise FormatError(
+                f"{path} has no columns: datasets of one dimension are needed in its root or in the group 'columns'"
+                f" (it holds: {', '.join(file) or 'nothing'}); convert it to Parquet or CSV"
+            )
+        check_columns(path, columns, names)
+        arrays = {}
+        for name in columns if columns is not None else names:
+            mask = None
+            if f"{VALID_GROUP}/{name}" in file:
+                mask = ~np.asarray(file[f"{VALID_GROUP}/{name}"][()], dtype=bool)
+            arrays[name] = _array(group[name], mask, (dtypes or {}).get(name))
+    lengths = {len(values) for values in arrays.values()}
+    if len(lengths) > 1:
+        raise FormatError(f"{path} has columns of different lengths ({sorted(lengths)}); convert it to Parquet or CSV")
+    return pa.table(arrays), record.encode() if isinstance(record, str) else record
+
+
+def _array(dataset: Any, mask: np.ndarray[Any, Any] | None, dtype: pa.DataType | None) -> pa.Array:
+    import h5py
+
+    if h5py.check_string_dtype(dataset.dtype) is not None:
+        return pa.array(dataset.asstr()[()], dtype or pa.string(), mask=mask)
+    values = dataset[()]
+    # Arrow takes native byte order only; files of others may be big-endian.
+    return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False), dtype, mask=mask)
+
+
+def _filled(values: pa.Array) -> pa.Array:
+    if _is_text(values.type):
+        return values.fill_null("")
+    return values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+
+
+def _texts(values: pa.Array, name: str) -> np.ndarray[Any, Any]:
+    texts = values.to_numpy(zero_copy_only=False)
+    if any("\0" in text for text in texts):
+        raise SchemaError(f"column '{name}' has a string with a NUL character, which HDF5 cannot hold; write Parquet")
+    return np.asarray(texts, dtype=object)

@@ -1,0 +1,274 @@
+"""Tables in Parquet, HDF5 and CSV with one metadata record, whatever the format.
+
+`read_table` and `write_table` are for tables of ours, which carry the record of `core.provenance.TableMetadata`;
+`read_foreign_table` adopts tables of others. The suffix says the format. 64-bit integers, integers with nulls,
+strings, booleans and floats come back exactly as they went in. May import core and errors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+
+from scope_ml.core.provenance import Column, TableMetadata
+from scope_ml.errors import FormatError, MetadataError, SchemaError
+from scope_ml.io.atomic import atomic_path
+from scope_ml.io.csv_files import csv_record, read_csv, record_path, write_csv
+from scope_ml.io.hdf5_files import read_hdf5, write_hdf5
+from scope_ml.io.parquet_files import (
+    check_columns,
+    open_parquet,
+    parquet_record,
+    read_errors,
+    read_parquet,
+    require_file,
+    write_parquet,
+)
+
+__all__ = [
+    "FORMATS",
+    "Table",
+    "plain_schema",
+    "read_batches",
+    "read_foreign_table",
+    "read_table",
+    "table_format",
+    "write_table",
+]
+
+#: File suffix -> name of the format.
+FORMATS = {".parquet": "parquet", ".h5": "hdf5", ".hdf5": "hdf5", ".csv": "csv"}
+
+#: Key of a column's unit in the metadata of its Arrow field.
+UNIT_KEY = b"unit"
+
+#: Types that HDF5 and CSV keep exactly; Parquet takes any.
+SCALAR_TYPES = {
+    str(dtype): dtype
+    for dtype in (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string()),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of ours: its columns and the record of where it comes from.
+
+    Attributes
+    ----------
+    data
+        The columns; units in the field metadata under ``unit``.
+    metadata
+        The record; `columns` and `n_rows` describe the file, also if only some columns were read.
+    """
+
+    data: pa.Table
+    metadata: TableMetadata
+
+
+def table_format(path: Path) -> str:
+    """Return ``"parquet"``, ``"hdf5"`` or ``"csv"`` by the suffix of `path`.
+
+    Raises
+    ------
+    FormatError
+        If the suffix is none of ``.parquet``, ``.h5``, ``.hdf5``, ``.csv``.
+    """
+    name = FORMATS.get(path.suffix.lower())
+    if name is None:
+        raise FormatError(f"{path} has the suffix '{path.suffix}'; tables end in one of {', '.join(FORMATS)}")
+    return name
+
+
+def read_table(path: Path, *, columns: Sequence[str] | None = None, kind: str | None = None) -> Table:
+    """Read a table of ours, or some `columns` of it in the order given.
+
+    Parameters
+    ----------
+    path
+        A file written by `write_table`.
+    columns
+        Names to read; all by default.
+    kind
+        What the table must be, such as ``"features"``; anything by default.
+
+    Raises
+    ------
+    FormatError
+        If the file is missing, empty, truncated, or not of its format.
+    MetadataError
+        If it has no metadata record, or is of another kind.
+    MissingColumnError
+        If it lacks columns.
+    """
+    path = Path(path)
+    form = table_format(path)
+    if form == "csv":
+        data, metadata = _read_csv_table(path, columns)
+    else:
+        data, raw = read_parquet(path, columns) if form == "parquet" else read_hdf5(path, columns, None)
+        metadata = _record(path, raw)
+    if kind is not None and metadata.kind != kind:
+        raise MetadataError(f"{path} is a '{metadata.kind}' table; a '{kind}' table is needed here")
+    if data.num_columns:
+        _check_rows(path, data.num_rows, metadata.n_rows)
+    return Table(data=_restored(path, data, metadata), metadata=metadata)
+
+
+def read_foreign_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table of anybody's, with or without our record: label files, catalogues, data sets.
+
+    Integers stay integers (also with nulls); in CSV without a record the text suggests the types.
+
+    Raises
+    ------
+    FormatError, MissingColumnError
+        If the file cannot be read, or lacks columns.
+    """
+    path = Path(path)
+    form = table_format(path)
+    if form == "csv":
+        if path.is_file() and csv_record(path) is not None:
+            return read_table(path, columns=columns).data
+        data = read_csv(path, columns, {})
+    else:
+        data, _ = read_parquet(path, columns) if form == "parquet" else read_hdf5(path, columns, None)
+    return data.cast(plain_schema(data.schema, ()))
+
+
+def read_batches(path: Path, columns: Sequence[str], *, n_rows: int) -> Iterator[pa.Table]:
+    """Yield some columns of a table of ours in blocks of at most `n_rows` rows, in order.
+
+    Parquet streams, so that memory holds about one block; HDF5 and CSV are read whole.
+
+    Raises
+    ------
+    FormatError, MetadataError, MissingColumnError
+        As `read_table` raises; that rows are missing shows only after the last block.
+    """
+    path = Path(path)
+    if table_format(path) != "parquet":
+        table = read_table(path, columns=columns).data
+        yield from (table.slice(start, n_rows) for start in range(0, table.num_rows, n_rows))
+        return
+    with open_parquet(path) as file, read_errors(path, "Parquet"):
+        check_columns(path, columns, file.schema_arrow.names)
+        expected = _record(path, parquet_record(file)).n_rows
+        n_read = 0
+        for batch in file.iter_batches(batch_size=n_rows, columns=list(columns)):
+            n_read += batch.num_rows
+            yield pa.Table.from_batches([batch]).select(list(columns))
+        _check_rows(path, n_read, expected)
+
+
+def write_table(data: pa.Table, path: Path, metadata: TableMetadata) -> None:
+    """Write a table with its record, atomically; the same table and record give the same bytes.
+
+    The record's `columns` and `n_rows` are filled in here. A unit is taken from the Arrow field metadata (key
+    ``unit``), or else from the entry of that name in ``metadata.columns``.
+
+    Raises
+    ------
+    FormatError
+        If the suffix is of no known format.
+    SchemaError
+        If two columns have one name, or a column's type cannot be kept in the format (lists need Parquet).
+    OutputError
+        If the path cannot be written.
+    """
+    path = Path(path)
+    form = table_format(path)
+    repeated = {name for name in data.column_names if data.column_names.count(name) > 1}
+    if repeated:
+        raise SchemaError(f"cannot write {path}: two columns are named {', '.join(sorted(repeated))}")
+    if form != "parquet":
+        data = _scalar_columns(data, path)
+    schema = plain_schema(data.schema, metadata.columns)
+    data = data.cast(schema)
+    record = described(metadata, schema, data.num_rows).to_json()
+    if form == "csv":
+        write_csv(data, path, record)
+        return
+    with atomic_path(path) as temporary:
+        (write_parquet if form == "parquet" else write_hdf5)(data, temporary, record)
+
+
+def plain_schema(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
+    """Return `schema` with nothing in its metadata but the units, from the fields or else from `columns`."""
+    units = {column.name: column.unit for column in columns}
+    fields = []
+    for field in schema:
+        unit = (field.metadata or {}).get(UNIT_KEY, units.get(field.name, "").encode())
+        fields.append(pa.field(field.name, field.type, metadata={UNIT_KEY: unit} if unit else None))
+    return pa.schema(fields)
+
+
+def described(metadata: TableMetadata, schema: pa.Schema, n_rows: int) -> TableMetadata:
+    """Return `metadata` with `columns` and `n_rows` filled in from a table's schema and length."""
+    columns = tuple(
+        Column(name=field.name, dtype=str(field.type), unit=(field.metadata or {}).get(UNIT_KEY, b"").decode())
+        for field in schema
+    )
+    return replace(metadata, columns=columns, n_rows=n_rows)
+
+
+def _read_csv_table(path: Path, columns: Sequence[str] | None) -> tuple[pa.Table, TableMetadata]:
+    """Read a CSV file of ours: the record comes first, since it holds the types."""
+    require_file(path)
+    metadata = _record(path, csv_record(path))
+    data = read_csv(path, columns, {c.name: SCALAR_TYPES[c.dtype] for c in metadata.columns if c.dtype in SCALAR_TYPES})
+    return data, metadata
+
+
+def _record(path: Path, raw: bytes | None) -> TableMetadata:
+    if raw is None:
+        _no_record(path)
+    return TableMetadata.from_json(raw, where=str(path))
+
+
+def _check_rows(path: Path, n_rows: int, recorded: int) -> None:
+    if n_rows != recorded:
+        raise FormatError(
+            f"{path} has {n_rows} rows but its record says {recorded}; it was cut or edited, make it again"
+        )
+
+
+def _no_record(path: Path) -> NoReturn:
+    lacks = f" (no {record_path(path).name} beside it)" if path.suffix.lower() == ".csv" else ""
+    raise MetadataError(
+        f"{path} has no metadata record of scope_ml{lacks}, so it cannot be said what it is; adopt a file of your own"
+        " with scope_ml.io.tables: write_table(read_foreign_table(path), new_path, TableMetadata(kind=...))"
+    )
+
+
+def _restored(path: Path, data: pa.Table, metadata: TableMetadata) -> pa.Table:
+    """Give the columns the dtypes and units of the record."""
+    recorded = {column.name: column for column in metadata.columns}
+    fields = []
+    for field in plain_schema(data.schema, metadata.columns):
+        dtype = SCALAR_TYPES.get(recorded[field.name].dtype, field.type) if field.name in recorded else field.type
+        fields.append(pa.field(field.name, dtype, metadata=field.metadata))
+    try:
+        return data.cast(pa.schema(fields))
+    except pa.ArrowInvalid as error:
+        raise FormatError(f"{path} does not hold the types its record says ({error}); make it again") from error
+
+
+def _scalar_columns(data: pa.Table, path: Path) -> pa.Table:
+    """Decode dictionaries and refuse what HDF5 and CSV cannot keep exactly."""
+    for index, field in enumerate(data.schema):
+        if pa.types.is_dictionary(field.type):
+            decoded = data.column(index).cast(field.type.value_type)
+            data = data.set_column(index, field.with_type(field.type.value_type), decoded)
+        if str(data.schema.field(index).type) not in SCALAR_TYPES:
+            raise SchemaError(
+                f"cannot write {path}: column '{field.name}' is {field.type}, which {path.suffix} files cannot hold;"
+                " write .parquet"
+            )
+    return data

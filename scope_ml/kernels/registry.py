@@ -1,0 +1,190 @@
+"""The table of kernels, and the one way to get one: `load(name, device)`.
+
+Two kinds, two signatures, no third:
+
+* *measure* ``(batch, options) -> {column: array of one value per light curve}``
+* *search* ``(batch, grid, options) -> PeriodogramPeaks``
+
+Each kernel names its definition (``reference``: plain NumPy, shipped so that users can check us, never chosen by
+itself) and its targets by device. May import `core` and `errors`; nothing heavy is imported before `load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal
+
+from scope_ml.errors import BackendUnavailableError, ConfigError, suggest
+
+__all__ = ["KERNELS", "KernelSpec", "available_devices", "load", "resolve_device", "spec"]
+
+#: Optional dependency group that brings what a target needs, by device; for error messages.
+EXTRAS: Mapping[str, str] = {"cpu": "scope_ml", "gpu": "scope_ml[gpu]"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSpec:
+    """One method, whatever device it runs on.
+
+    Attributes
+    ----------
+    name, short
+        Name of the folder, and the suffix of the method's columns.
+    kind
+        ``"measure"`` or ``"search"``: the signature.
+    summary
+        What comes out, in one line, with units.
+    reference
+        The papers that define it.
+    min_n_obs
+        Fewest points a light curve needs for a defined result; with fewer it gets NaN or a status, never an error.
+    targets
+        ``module:function`` by device, plus ``"reference"``.
+    """
+
+    name: str
+    short: str
+    kind: Literal["measure", "search"]
+    summary: str
+    reference: str
+    min_n_obs: int
+    targets: Mapping[str, str]
+
+
+#: All kernels. To add one: a folder with `reference.py` and `cpu.py`, and a line here; the conformance suite finds it.
+KERNELS: Mapping[str, KernelSpec] = {
+    entry.name: entry
+    for entry in (
+        KernelSpec(
+            name="statistics",
+            short="stats",
+            kind="measure",
+            summary="the 22 basic statistics of SCoPe, Anderson-Darling and Shapiro-Wilk included",
+            reference="Coughlin et al. 2021, MNRAS 505, 2954; Royston 1995, Applied Statistics 44, 547 (AS R94)",
+            min_n_obs=4,
+            targets={
+                "reference": "scope_ml.kernels.statistics.reference:run",
+                "cpu": "scope_ml.kernels.statistics.cpu:run",
+            },
+        ),
+        KernelSpec(
+            name="fourier",
+            short="fourier",
+            kind="measure",
+            summary="weighted Fourier fit of 0 to 5 harmonics with a slope [mag/d], order chosen by BIC",
+            reference="Coughlin et al. 2021, MNRAS 505, 2954; Schwarz 1978, Annals of Statistics 6, 461",
+            min_n_obs=3,
+            targets={
+                "reference": "scope_ml.kernels.fourier.reference:run",
+                "cpu": "scope_ml.kernels.fourier.cpu:run",
+            },
+        ),
+        KernelSpec(
+            name="lomb_scargle",
+            short="ls",
+            kind="search",
+            summary="generalised Lomb-Scargle power in [0, 1] (weights, floating mean) over frequency [1/d]",
+            reference="Zechmeister & Kuerster 2009, A&A 496, 577; Garrison et al. 2024 (nifty-ls), RNAAS 8, 250",
+            min_n_obs=4,
+            targets={
+                "reference": "scope_ml.kernels.lomb_scargle.reference:run",
+                "cpu": "scope_ml.kernels.lomb_scargle.cpu:run",
+            },
+        ),
+    )
+}
+
+
+def spec(name: str) -> KernelSpec:
+    """Return the spec of a kernel by its name or its short name.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such kernel.
+    """
+    for entry in KERNELS.values():
+        if name in (entry.name, entry.short):
+            return entry
+    raise ConfigError(
+        f"there is no kernel '{name}'; known are {', '.join(KERNELS)}{suggest(name, KERNELS)}", choices=KERNELS
+    )
+
+
+@cache
+def load(name: str, device: str) -> Callable[..., Any]:
+    """Return the function of a kernel on a device, importing it now.
+
+    Parameters
+    ----------
+    name
+        Name or short name of a kernel.
+    device
+        ``"cpu"``, ``"gpu"`` or ``"reference"``; already resolved, not ``"auto"``.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the kernel has no such target, or a package or device that it needs is not there.
+    ConfigError
+        If there is no such kernel.
+    """
+    entry = spec(name)
+    if device not in entry.targets:
+        raise BackendUnavailableError(
+            f"kernel '{entry.name}' does not run on device '{device}', only on"
+            f" {', '.join(key for key in entry.targets if key != 'reference')}; set machine.device=auto"
+        )
+    module_name, _, function_name = entry.targets[device].partition(":")
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"kernel '{entry.name}' on device '{device}' needs a package that is not installed ({error});"
+            f" install it with: pip install '{EXTRAS.get(device, 'scope_ml')}'"
+        ) from error
+    function: Callable[..., Any] = getattr(module, function_name)
+    return function
+
+
+def available_devices(name: str) -> tuple[str, ...]:
+    """Return the devices on which a kernel can be loaded on this machine, ``"reference"`` left out."""
+    found = []
+    for device in spec(name).targets:
+        if device == "reference":
+            continue
+        try:
+            load(name, device)
+        except BackendUnavailableError:
+            continue
+        found.append(device)
+    return tuple(found)
+
+
+def resolve_device(device: str, names: tuple[str, ...]) -> str:
+    """Turn ``"auto"``, ``"cpu"`` or ``"gpu"`` into the device on which all kernels `names` will run.
+
+    Parameters
+    ----------
+    device
+        What was asked for. ``"auto"`` takes the GPU where every kernel has a target for one that is there.
+    names
+        The kernels of this run.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If a device was asked for by name and a kernel cannot run there: never a silent fallback.
+    """
+    if device != "auto":
+        for name in names:
+            load(name, device)
+        return device
+    if names and all("gpu" in available_devices(name) for name in names):
+        return "gpu"
+    for name in names:
+        load(name, "cpu")
+    return "cpu"

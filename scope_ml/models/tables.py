@@ -1,0 +1,84 @@
+"""From a feature table to numbers: columns by name as a matrix, dm-dt images, the facts of its metadata record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from scope_ml.errors import DataError, FeatureMismatchError
+from scope_ml.models.inputs import DMDT_SHAPE, Float32Array
+
+__all__ = ["feature_matrix", "image_column", "table_facts"]
+
+#: Column of a table that holds dm-dt images, row by row, as lists of 676 numbers.
+IMAGE_COLUMN = "dmdt"
+
+
+def feature_matrix(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return (n, k) float64 features of a table, in the order of `names`; nulls are NaN.
+
+    Raises
+    ------
+    FeatureMismatchError
+        If the table lacks one.
+    DataError
+        If a column does not hold numbers.
+    """
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise FeatureMismatchError(f"the table lacks the feature(s) {', '.join(missing)}", missing=missing)
+    matrix = np.empty((table.num_rows, len(names)), dtype=np.float64, order="F")
+    for index, name in enumerate(names):
+        column = table[name]
+        kind = column.type
+        if not (
+            pa.types.is_floating(kind)
+            or pa.types.is_integer(kind)
+            or pa.types.is_boolean(kind)
+            or pa.types.is_null(kind)
+        ):
+            raise DataError(f"feature {name} is a column of {kind}, not of numbers; compute the features again")
+        matrix[:, index] = column.cast(pa.float64(), safe=False).to_numpy()
+    return matrix
+
+
+def image_column(table: pa.Table) -> Float32Array:
+    """Return (n, 26, 26, 1) float32 dm-dt images of a table's column ``dmdt``.
+
+    Raises
+    ------
+    FeatureMismatchError
+        If there is no such column.
+    DataError
+        If a row of it is not a list of 676 numbers.
+    """
+    if IMAGE_COLUMN not in table.column_names:
+        raise FeatureMismatchError(
+            f"the table lacks the column {IMAGE_COLUMN} of dm-dt images", missing=(IMAGE_COLUMN,)
+        )
+    pixels = int(np.prod(DMDT_SHAPE))
+    column = table[IMAGE_COLUMN]
+    flat = np.concatenate(
+        [np.asarray(chunk.flatten(), dtype=np.float32) for chunk in column.chunks] or [np.empty(0, "f4")]
+    )
+    lengths = {len(row) for chunk in column.chunks for row in chunk} if flat.size == table.num_rows * pixels else set()
+    if flat.size != table.num_rows * pixels or lengths - {pixels}:
+        raise DataError(f"column {IMAGE_COLUMN} must hold {pixels} numbers in each row (26 x 26 pixels)")
+    return flat.reshape(table.num_rows, *DMDT_SHAPE, 1)
+
+
+def table_facts(table: pa.Table) -> dict[str, Any]:
+    """Return the facts of the metadata record that a table carries (schema key ``scope``), or nothing."""
+    record = (table.schema.metadata or {}).get(b"scope")
+    if record is None:
+        return {}
+    try:
+        facts = json.loads(record).get("facts", {})
+    except (ValueError, AttributeError):
+        return {}
+    return facts if isinstance(facts, dict) else {}

@@ -1,0 +1,39 @@
+"""What every test may use: nothing outside the repository, no progress on the terminal, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# TensorFlow reads these when it is imported, in this process or in those the tests start.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: no real light curves to test with")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def benchmark_data() -> Path:
+    """The folder of real labelled light curves."""
+    return _folder("SCOPE_BENCHMARK_DATA")
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """The folder of values computed by scope-ml 0.9.5."""
+    return _folder("SCOPE_REFERENCE_DATA")

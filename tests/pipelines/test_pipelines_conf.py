@@ -1,0 +1,96 @@
+"""Every configuration file composes into a typed record, and every door explains itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from scope_ml.__main__ import DOORS
+from scope_ml.core.configuration import build, describe
+from scope_ml.taxonomy.classes import packaged_conf_dir
+
+#: What a door has to be given.
+REQUIRED = {
+    "simulate": ["output=o"],
+    "generate_features": ["source.path=p", "output=o"],
+    "build_dataset": ["features=[f]", "labels=[l]", "output=o"],
+    "train": ["class=rrlyr", "dataset=table", "dataset.features=f", "dataset.labels=l"],
+    "register": ["models=m", "output=o"],
+    "infer": ["features=f", "output=o"],
+    "report": ["predictions=p", "models=m", "output=o"],
+    "doctor": [],
+}
+
+
+def composed(door: str, *words: str) -> object:
+    with initialize_config_dir(str(packaged_conf_dir()), version_base="1.3"):
+        values = OmegaConf.to_container(compose(door, overrides=[*REQUIRED[door], *words]), resolve=True)
+    module_name, _, schema = import_module(f"scope_ml.{door}").DOOR.stage.partition(":")
+    return build(getattr(import_module(module_name), schema), values)
+
+
+def choices() -> list[tuple[str, str]]:
+    """Each (door, group=choice) that a door's defaults list names a group for."""
+    pairs = []
+    for door in DOORS:
+        defaults = OmegaConf.load(packaged_conf_dir() / f"{door}.yaml").get("defaults", [])
+        groups = [str(next(iter(item))) for item in defaults if not isinstance(item, str)]
+        for group in groups:
+            name = group.removeprefix("optional ").strip()
+            pairs += [(door, f"{name}={path.stem}") for path in sorted((packaged_conf_dir() / name).glob("*.yaml"))]
+    return pairs
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_door_composes_into_its_record(door: str) -> None:
+    assert composed(door) is not None
+    assert len((packaged_conf_dir() / f"{door}.yaml").read_text().splitlines()) <= 25
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_option_can_be_given_without_a_plus(door: str) -> None:
+    with initialize_config_dir(str(packaged_conf_dir()), version_base="1.3"):
+        values = compose(door, overrides=REQUIRED[door])
+    module_name, _, schema = import_module(f"scope_ml.{door}").DOOR.stage.partition(":")
+    options = [line.key for line in describe(getattr(import_module(module_name), schema))]
+    lacking = [key for key in options if OmegaConf.select(values, key, default="absent") == "absent"]
+    # The set of inputs is a choice; a class file holds what it changes.
+    assert [key for key in lacking if key != "feature_set" and not key.startswith("class.")] == []
+
+
+@pytest.mark.parametrize(("door", "choice"), choices(), ids=" ".join)
+def test_every_choice_of_every_group_composes(door: str, choice: str) -> None:
+    given = {word.partition("=")[0] for word in REQUIRED[door]}
+    if choice.partition("=")[0] in given:
+        words = [choice, *(word for word in REQUIRED[door] if "." not in word)]
+        with initialize_config_dir(str(packaged_conf_dir()), version_base="1.3"):
+            assert compose(door, overrides=list(dict.fromkeys(words))) is not None
+    else:
+        assert composed(door, choice) is not None
+
+
+def test_every_file_in_conf_is_reached() -> None:
+    reached = {choice.replace("=", "/") for _, choice in choices()} | set(DOORS) | {"base", "pipeline"}
+    files = {str(path.relative_to(packaged_conf_dir()).with_suffix("")) for path in packaged_conf_dir().rglob("*.yaml")}
+    assert files <= reached | {"class/" + path.stem for path in (packaged_conf_dir() / "class").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_help_is_quick_and_has_an_example(door: str, root: Path) -> None:
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", f"scope_ml.{door}", "--help"], capture_output=True, text=True, cwd=root, check=False
+    )
+    took = time.perf_counter() - began
+    assert done.returncode == 0, done.stderr
+    assert "Example:" in done.stdout
+    assert f"python -m scope_ml.{door}" in done.stdout
+    assert done.stderr == ""
+    assert took < 15, "help must not import the heavy packages"

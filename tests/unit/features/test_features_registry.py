@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from scope_ml.core.lightcurve import LightCurveBatch
+from scope_ml.errors import ConfigError
+from scope_ml.features.extract import MEASURES, Extraction, FeatureChoice, PeriodSearch, extract_features
+from scope_ml.features.registry import (
+    FEATURE_SETS,
+    FEATURES,
+    GROUPS,
+    arrow_fields,
+    column_spec,
+    feature_columns,
+    feature_digest,
+    feature_set,
+)
+
+#: Model inputs of scope-ml 0.9.5 in its order (without those of catalogues and alerts).
+PHENOMENOLOGICAL = (
+    "ad", "chi2red", "f1_BIC", "f1_a", "f1_amp", "f1_b", "f1_phi0", "f1_power", "f1_relamp1", "f1_relamp2",
+    "f1_relamp3", "f1_relamp4", "f1_relphi1", "f1_relphi2", "f1_relphi3", "f1_relphi4", "i60r", "i70r", "i80r",
+    "i90r", "inv_vonneumannratio", "iqr", "median", "median_abs_dev", "norm_excess_var",
+    "norm_peak_to_peak_amp", "roms", "skew", "smallkurt", "stetson_j", "stetson_k", "sw", "welch_i", "wmean",
+    "wstd",
+)  # fmt: skip
+
+
+def rows_for(n):
+    schema = [("ra", pa.float64()), ("dec", pa.float64())]
+    schema += [(name, pa.int32()) for name in ("field", "ccd", "quad", "filter")]
+    ids = pa.array(np.arange(n, dtype=np.int64))
+    nulls = {name: pa.nulls(n, dtype) for name, dtype in schema}
+    return pa.table({"id": ids, "source_id": ids, "band": pa.array(["g"] * n), **nulls})
+
+
+@pytest.fixture(scope="module")
+def table():
+    t = np.sort(np.random.default_rng(0).uniform(2459000, 2459400, 80))
+    m = 15 + 0.3 * np.sin(2 * np.pi * t / 1.37) + 0.1 * np.sin(4 * np.pi * t / 1.37)
+    batch = LightCurveBatch.from_lists([7], [t], [m], [np.full(80, 0.02)])
+    search = PeriodSearch(max_frequency=2.0, samples_per_peak=5)
+    return extract_features(batch, rows_for(1), Extraction(choice=FeatureChoice(), search=search, device="cpu"))
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_feature_is_documented_and_stands_in_the_table(name, table):
+    spec = FEATURES[name]
+    assert spec.group in GROUPS
+    assert spec.formula
+    assert spec.reference
+    assert spec.missing in ("median", "zero", "none")
+    assert set(spec.sets) <= set(FEATURE_SETS)
+    assert spec.legacy
+    field = table.schema.field(spec.column("ls"))
+    assert str(field.type) == spec.dtype
+    assert field.metadata[b"unit"].decode() == spec.unit
+    value = table[spec.column("ls")][0].as_py()
+    harmonic = name.startswith("f1_rel") and int(name[-1]) > 1
+    assert harmonic or np.isfinite(value)
+    assert column_spec(spec.column("ls")) is spec
+
+
+def test_units_are_those_of_the_quantities():
+    units = {name: FEATURES[name].unit for name in ("period", "median", "f1_b", "f1_phi0", "skew")}
+    assert units == {"period": "d", "median": "mag", "f1_b": "mag/d", "f1_phi0": "rad", "skew": ""}
+
+
+def test_the_table_has_exactly_the_registered_features(table):
+    first = table.column_names.index("status") + 1
+    assert tuple(table.column_names[first:]) == feature_columns(GROUPS, "ls")
+    assert len(feature_columns(GROUPS, "ls")) == 22 + 2 + 14
+
+
+def test_every_group_is_measured():
+    assert MEASURES.keys() == GROUPS.keys()
+    assert {spec.group for spec in FEATURES.values()} == set(GROUPS)
+
+
+def test_feature_sets_are_those_of_scope():
+    suffixed = tuple(f"{name}_ls" if name.startswith("f1_") else name for name in PHENOMENOLOGICAL)
+    assert feature_set("phenomenological", "ls") == suffixed
+    assert set(feature_set("ontological", "ls")) - set(suffixed) == {"period_ls", "significance_ls"}
+    assert "period_ls_ce_aov" in feature_set("ontological", "ls_ce_aov")
+
+
+def test_groups_come_in_the_order_of_the_registry_whatever_the_order_asked():
+    assert feature_columns(("fourier", "period"), "ls") == feature_columns(("period", "fourier"), "ls")
+    assert feature_columns(("basic",), "ls")[0] == "n"
+    assert feature_columns(("period",), "ls", n_peaks=3) == (
+        "period_ls",
+        "significance_ls",
+        "period_2_ls",
+        "significance_2_ls",
+        "period_3_ls",
+        "significance_3_ls",
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [(("basics",), "did you mean 'basic'"), (("fourier",), "needs group 'period'")],
+)
+def test_groups_that_cannot_be(groups, message):
+    with pytest.raises(ConfigError, match=message):
+        feature_columns(groups, "ls")
+
+
+def test_an_unknown_set_or_column_is_an_error():
+    with pytest.raises(ConfigError, match="phenomenological"):
+        feature_set("phenomenal", "ls")
+    for column in ("period", "f1_amp", "mediam", "period_x_ls_y"):
+        with pytest.raises(ConfigError):
+            column_spec(column)
+    assert column_spec("period_2_ls").name == "period"
+    assert arrow_fields(["period_2_ls"])[0].metadata == {b"unit": b"d"}
+
+
+def test_the_digest_changes_with_names_and_their_order():
+    digest = feature_digest(["median", "skew"])
+    assert digest == feature_digest(("median", "skew"))
+    assert len({digest, feature_digest(["skew", "median"]), feature_digest(["median"])}) == 3

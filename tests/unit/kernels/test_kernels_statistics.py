@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import log_ndtr
+from scipy.stats import shapiro
+
+from scope_ml.core.lightcurve import LightCurveBatch
+from scope_ml.kernels.registry import load
+from scope_ml.kernels.statistics import COLUMNS
+
+#: Columns that are defined from this many points on (of different magnitudes, errors and times).
+DEFINED_FROM = {
+    **dict.fromkeys(COLUMNS, 1),
+    **dict.fromkeys(("chi2red", "roms", "welch_i", "stetson_j", "stetson_k", "inv_vonneumannratio", "ad"), 2),
+    **dict.fromkeys(("skew", "sw"), 3),
+    "n": 0,
+    "smallkurt": 4,
+}
+
+
+def measure(t, m, e, device="cpu"):
+    columns = load("statistics", device)(LightCurveBatch.from_lists([1], [t], [m], [e]), None)
+    return {name: float(values[0]) for name, values in columns.items()}
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+@pytest.mark.parametrize("n", range(6))
+def test_each_statistic_is_defined_from_its_number_of_points_on(n, device):
+    random = np.random.default_rng(n)
+    values = measure(np.arange(n) + 2458000.5, random.normal(15, 1, n), random.uniform(0.1, 0.2, n), device)
+    assert tuple(values) == COLUMNS
+    for name, value in values.items():
+        assert np.isfinite(value) == (n >= DEFINED_FROM[name]), name
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_a_light_curve_worked_out_by_hand(device):
+    values = measure(np.array([0.0, 1.0, 3.0]), np.array([1.0, 2.0, 6.0]), np.array([1.0, 1.0, 1.0]), device)
+    expected = {
+        "n": 3, "median": 2, "wmean": 3, "chi2red": 14 / 2, "roms": 5 / 2, "wstd": np.sqrt(14 / 3),
+        "norm_peak_to_peak_amp": (5 - 2) / 7, "norm_excess_var": 11 / 27, "median_abs_dev": 1, "iqr": 2.5,
+        "i60r": 4.4 - 1.4, "i80r": 5.2 - 1.2, "skew": 3 / 2 * (-8 - 1 + 27),
+        "inv_vonneumannratio": (1.25 * 14 / 3) / (1 + 16 / 4), "welch_i": 1.5 * (2 - 3),
+        "stetson_j": np.sqrt(3) - np.sqrt(4.5), "stetson_k": 6 / 3 / np.sqrt(14 / 3),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert values[name] == pytest.approx(value, rel=1e-13), name
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 11, 12, 20, 100, 1001, 6000])
+def test_normality_is_scipys(n):
+    random = np.random.default_rng(n)
+    x = random.standard_t(3, n) + 500
+    values = measure(np.arange(n, dtype=float), x, np.ones(n))
+    ordered = np.sort(x)
+    z = (ordered - ordered.mean()) / ordered.std(ddof=1)
+    weights = 2 * np.arange(1, n + 1) - 1
+    assert values["ad"] == pytest.approx(-n - np.sum(weights * (log_ndtr(z) + log_ndtr(-z[::-1]))) / n, rel=1e-9)
+    if n > 5000:
+        with pytest.warns(UserWarning, match="N > 5000"):
+            expected = shapiro(x).statistic
+    elif n >= 3:
+        expected = shapiro(x).statistic
+    if n >= 3:
+        assert values["sw"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_outlier_of_fifty_sigma_has_a_finite_anderson_darling():
+    x = np.append(np.random.default_rng(0).normal(0, 1e-3, 3000), 1.0) + 10
+    found = measure(np.arange(3001.0), x, np.ones(3001))["ad"]
+    assert found == pytest.approx(measure(np.arange(3001.0), x, np.ones(3001), "reference")["ad"], rel=1e-10)
+    assert np.isfinite(found)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 101])
+@pytest.mark.parametrize("kind", ["spread", "ties", "skewed"])
+def test_median_abs_dev_of_even_and_odd_numbers_and_ties(n, kind):
+    random = np.random.default_rng(n)
+    m = {"spread": random.normal(15, 1, n), "ties": random.integers(0, 3, n) + 15.0, "skewed": random.exponential(1, n)}
+    found = measure(np.arange(n, dtype=float), m[kind], np.ones(n))["median_abs_dev"]
+    assert found == pytest.approx(np.median(np.abs(m[kind] - np.median(m[kind]))), abs=1e-14)
+
+
+def test_denominators_that_vanish_give_nan():
+    zero = measure(np.arange(4.0), np.array([-1.0, 1.0, -1.0, 1.0]), np.ones(4))
+    assert np.isnan(zero["norm_excess_var"])
+    assert np.isnan(zero["norm_peak_to_peak_amp"])
+    proportional = measure(np.arange(4.0), np.array([1.0, 2.0, 4.0, 8.0]), np.array([0.5, 1.0, 2.0, 4.0]))
+    assert np.isnan(proportional["ad"])
+    assert np.isnan(proportional["sw"])
