@@ -1,7 +1,9 @@
 # The commands of scope_ml. `make` lists them. Everything runs in .venv, made from hashed locks on first use.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(if $(shell command -v $(p)),$(p))))
+# The first Python that runs and fits; a name on the PATH may be a shim of a version that is not there.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -11,7 +13,7 @@ help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.lock requirements-installer.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11)<=v<(3,14) else "scope_ml needs Python 3.11 to 3.13, found %d.%d; type: make PYTHON=python3.12 ..." % v)'
+	@test -n "$(PYTHON)" || { echo "scope_ml needs Python 3.11 to 3.13; install one, or type make PYTHON=/path/to/python3.12 ..."; exit 2; }
 	@echo "Setting up .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
