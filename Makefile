@@ -38,7 +38,7 @@ check: $(READY) ## format, lint, types, floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-benchmark: $(READY) ## run the pipeline on real light curves in $$SCOPE_BENCHMARK_DATA
+benchmark: $(READY) ## run the pipeline on real light curves in SCOPE_BENCHMARK_DATA
 	@$(BIN)/python pipelines/benchmark/benchmark.py
 
 ui: $(READY) ## open the MLflow UI on http://127.0.0.1:5000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -22,7 +23,10 @@ Done in {minutes:.1f} min.
 def main() -> int:
     """Run the pipeline and return DVC's exit code."""
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", *sys.argv[1:]], cwd=ROOT, check=False)
+    # The stages call `python`: it is this one, activated or not.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    command = [sys.executable, "-m", "dvc", "repro", *sys.argv[1:]]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if done.returncode == 0:
         sys.stdout.write(RESULTS.format(minutes=(time.monotonic() - began) / 60))
     else:

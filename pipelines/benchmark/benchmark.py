@@ -37,7 +37,9 @@ def main() -> int:
         return 2
     for name in sets:
         _write_digests(name, Path(folder) / name)
-    environment = {**os.environ, "SCOPE_BENCHMARK_DATA": str(Path(folder).resolve())}
+    # The stages call `python`: it is this one, activated or not.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "SCOPE_BENCHMARK_DATA": str(Path(folder).resolve()), "PATH": path}
     command = [sys.executable, "-m", "dvc", "repro", "pipelines/benchmark/dvc.yaml", *sys.argv[1:]]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if done.returncode == 0:

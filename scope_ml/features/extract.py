@@ -7,8 +7,7 @@ May import `kernels`, `core` and `errors`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -136,9 +135,16 @@ class _Work:
 
     batch: LightCurveBatch
     extraction: Extraction
+    _found: list[PeriodogramPeaks] = field(default_factory=list)
 
-    @cached_property
+    # No cached_property: before Python 3.12 its one lock for the class lets a single thread search at a time.
+    @property
     def peaks(self) -> PeriodogramPeaks:
+        if not self._found:
+            self._found.append(self._search())
+        return self._found[0]
+
+    def _search(self) -> PeriodogramPeaks:
         search = self.extraction.search
         grid = make_grid(self.batch, max_frequency=search.max_frequency, samples_per_peak=search.samples_per_peak)
         options = SearchOptions(n_peaks=search.n_peaks, exclude=search.excluded)
