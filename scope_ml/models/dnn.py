@@ -216,18 +216,23 @@ def _compile(
         logit = logits(arguments[0] if len(arguments) == 1 else arguments, training=training)[:, 0]
         return tf.reduce_mean(w * tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logit))
 
-    @tf.function
+    # Loops are spelt out: AutoGraph, which would turn Python's into the graph's, does not know every Python.
+    @tf.function(autograph=False)
     def run_epoch(order: Any) -> Any:
-        total = tf.constant(0.0)
-        for rows in order:
+        n_steps = tf.shape(order)[0]
+
+        def step(number: Any, total: Any) -> tuple[Any, Any]:
+            rows = order[number]
             with tf.GradientTape() as tape:
                 batch = [tf.gather(column, rows) for column in inputs]
                 loss = loss_of(batch, tf.gather(labels, rows), tf.gather(weights, rows), training=True)
             optimizer.apply(tape.gradient(loss, variables), variables)
-            total += loss
-        return total / tf.cast(tf.shape(order)[0], tf.float32)
+            return number + 1, total + loss
 
-    @tf.function
+        _, total = tf.while_loop(lambda number, total: number < n_steps, step, (0, 0.0))
+        return total / tf.cast(n_steps, tf.float32)
+
+    @tf.function(autograph=False)
     def validation_loss() -> Any:
         return loss_of(held_out, held_labels, held_weights, training=False)
 

@@ -13,6 +13,9 @@ from scope_ml.kernels.statistics import COLUMNS
 
 #: Both sides sum a few hundred float64 terms in different orders.
 STATISTICS = 1e-9
+#: The reference kernel takes W from SciPy, which since 1.18 has more exact normal quantiles than the AS 111 of AS R94
+#: that scope-ml's values (SciPy 1.17) and our CPU kernel were made with.
+SCIPY_W = 1e-8
 #: scope-ml fits iteratively: power, BIC and constant of an exact solution agree to this, relative ...
 FOURIER = 1e-6
 #: ... and ill-conditioned slopes and coefficients by the curve that they make [mag].
@@ -32,7 +35,8 @@ def table(request, root):
 def test_statistics(table, device):
     found = load("statistics", device)(LightCurveBatch.from_arrow(table), None)
     for column in COLUMNS:
-        np.testing.assert_allclose(found[column], table[column].to_numpy(), rtol=STATISTICS, atol=0, err_msg=column)
+        bound = SCIPY_W if (device, column) == ("reference", "sw") else STATISTICS
+        np.testing.assert_allclose(found[column], table[column].to_numpy(), rtol=bound, atol=0, err_msg=column)
 
 
 @pytest.mark.parametrize("device", ["reference", "cpu"])

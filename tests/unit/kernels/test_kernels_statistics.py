@@ -63,7 +63,8 @@ def test_normality_is_scipys(n):
     elif n >= 3:
         expected = shapiro(x).statistic
     if n >= 3:
-        assert values["sw"] == pytest.approx(expected, rel=1e-9)
+        # SciPy 1.18 has more exact normal quantiles than the AS 111 of AS R94 that we and older SciPy use.
+        assert values["sw"] == pytest.approx(expected, rel=1e-8)
 
 
 def test_an_outlier_of_fifty_sigma_has_a_finite_anderson_darling():
