@@ -49,6 +49,4 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
-    readme = (ROOT / "README.md").read_text()
-    assert readme.count("\n") <= 150
-    assert not re.findall(r"[A-Z]+_(?:MINUTES|AGAIN)", readme), "the README says what was measured"
+    assert (ROOT / "README.md").read_text().count("\n") <= 150
