@@ -1,4 +1,4 @@
-"""The README's commands and Python run as they are written, on a small survey."""
+"""The README's commands run as they are written, on a small survey; its links lead somewhere."""
 
 from __future__ import annotations
 

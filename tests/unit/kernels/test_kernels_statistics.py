@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy
 from scipy.special import log_ndtr
 from scipy.stats import shapiro
 
@@ -48,6 +49,10 @@ def test_a_light_curve_worked_out_by_hand(device):
         assert values[name] == pytest.approx(value, rel=1e-13), name
 
 
+#: SciPy 1.18 has more exact normal quantiles than the AS 111 of AS R94 that we and older SciPy use.
+SCIPY_W = 1e-8 if tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18) else 1e-9
+
+
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 11, 12, 20, 100, 1001, 6000])
 def test_normality_is_scipys(n):
     random = np.random.default_rng(n)
@@ -63,8 +68,7 @@ def test_normality_is_scipys(n):
     elif n >= 3:
         expected = shapiro(x).statistic
     if n >= 3:
-        # SciPy 1.18 has more exact normal quantiles than the AS 111 of AS R94 that we and older SciPy use.
-        assert values["sw"] == pytest.approx(expected, rel=1e-8)
+        assert values["sw"] == pytest.approx(expected, rel=SCIPY_W)
 
 
 def test_an_outlier_of_fifty_sigma_has_a_finite_anderson_darling():
