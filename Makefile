@@ -32,6 +32,9 @@ test: $(READY) ## run the tests
 test-slow: $(READY) ## run the long tests too
 	@$(BIN)/python -m pytest -m "not gpu and not slurm"
 
+test-gpu: $(READY) ## run the tests that need an NVIDIA GPU, after pip install 'scope_ml[gpu]'
+	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/python -m pytest -m gpu tests/gpu
+
 check: $(READY) ## format, lint, types, floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -44,11 +47,14 @@ benchmark: $(READY) ## run the pipeline on real light curves in SCOPE_BENCHMARK_
 ui: $(READY) ## open the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
+# What everybody installs: not the GPU's libraries, nor the peers that benchmarks are timed beside.
+EXTRAS := train tracking pipeline tune services dev
+
 lock: $(READY) ## renew the hashed locks from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --all-extras --no-extra gpu pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(addprefix --extra ,$(EXTRAS)) pyproject.toml -o requirements.lock
 	@echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements-installer.lock
 
 clean: ## remove results and local state of runs (keeps .venv)
 	@rm -rf results outputs mlruns mlflow.db .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help setup repro test test-slow check benchmark ui lock clean
+.PHONY: help setup repro test test-slow test-gpu check benchmark ui lock clean

@@ -1,17 +1,26 @@
 """The table of features: one source of the Arrow schema, the model input lists, the docs and a test per feature.
 
 To add a feature: a line here. To add a group of features: its lines here, a line in `GROUPS`, and the function that
-measures it in `extract.MEASURES`. May import `core` and `errors`.
+measures it in `extract.MEASURES`. May import `spec`, `legacy`, `core` and `errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from scope_ml.core.provenance import digest_json
 from scope_ml.errors import ConfigError, suggest
+from scope_ml.features.legacy import legacy_spec
+from scope_ml.features.spec import (
+    FEATURE_SETS,
+    METHODS,
+    SCOPE,
+    FeatureGroup,
+    FeatureSpec,
+    PeriodicColumn,
+    split_suffix,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,79 +38,16 @@ __all__ = [
     "feature_digest",
     "feature_set",
     "group_columns",
+    "split_column",
 ]
-
-#: Sets of model inputs: `phenomenological` describes the shape of the light curve, `ontological` adds what tells stars
-#: of one shape apart.
-FEATURE_SETS = ("phenomenological", "ontological")
 
 #: Columns of a feature table before the features that say which light curve a row is, as the reader gives them; `id` and
 #: `source_id` have the type of the file.
 IDENTITY = ("id", "source_id", "band", "ra", "dec", "field", "ccd", "quad", "filter")
 
-SCOPE = "Coughlin et al. 2021, MNRAS 505, 2954"
+COMPARED = "SCoPe of 2026, agreement of the best periods of several algorithms"
+DECIDED = "docs/period_search.md"
 STETSON = "Stetson 1996, PASP 108, 851 (SCoPe's variant, not normalised)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSpec:
-    """One feature.
-
-    Attributes
-    ----------
-    name
-        SCoPe's name; the column of a periodic feature adds ``_`` and the method of the period search.
-    group
-        Key of `GROUPS`: what is measured in one pass.
-    unit
-        ``""`` for a number without unit.
-    formula
-        How it is computed, N points m with errors e at times t, w = 1/e^2, wm the weighted mean.
-    reference
-        Paper or package that defines it.
-    sets
-        The `FEATURE_SETS` whose models take it.
-    missing
-        What a model puts for NaN: the training part's median, zero, or nothing since it is never NaN.
-    periodic
-        Whether it depends on the period.
-    dtype
-        Arrow type.
-    legacy
-        Column of scope-ml 0.9.5, without its period suffix.
-    """
-
-    name: str
-    group: str
-    unit: str
-    formula: str
-    reference: str = SCOPE
-    sets: tuple[str, ...] = FEATURE_SETS
-    missing: Literal["median", "zero", "none"] = "median"
-    periodic: bool = False
-    dtype: str = "double"
-    legacy: str | None = None
-
-    def column(self, method: str) -> str:
-        """Return the name of the column for a period search by `method`, such as ``ls``."""
-        return f"{self.name}_{method}" if self.periodic else self.name
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureGroup:
-    """Features that are measured together.
-
-    Attributes
-    ----------
-    name, summary
-        Key in the configuration and one line about it.
-    needs
-        Groups that must be chosen with it.
-    """
-
-    name: str
-    summary: str
-    needs: tuple[str, ...] = ()
 
 
 GROUPS: Mapping[str, FeatureGroup] = {
@@ -109,6 +55,17 @@ GROUPS: Mapping[str, FeatureGroup] = {
     for group in (
         FeatureGroup(name="basic", summary="22 basic statistics of magnitudes, errors and consecutive pairs"),
         FeatureGroup(name="period", summary="best period and its significance"),
+        FeatureGroup(
+            name="decision",
+            summary="how `best` came to its period; no columns for other methods",
+            needs=("period",),
+            only="best",
+        ),
+        FeatureGroup(
+            name="agreement",
+            summary="how far the best periods of several methods agree; no columns for fewer than two",
+            needs=("period",),
+        ),
         FeatureGroup(name="fourier", summary="Fourier fit at the best period", needs=("period",)),
     )
 }
@@ -202,7 +159,7 @@ def _period() -> tuple[FeatureSpec, ...]:
             name="period",
             group="period",
             unit="d",
-            formula="1 / frequency of the highest peak, refined between grid points",
+            formula="1 / frequency of the best peak, refined between grid points",
             sets=("ontological",),
             periodic=True,
             legacy="period",
@@ -211,7 +168,7 @@ def _period() -> tuple[FeatureSpec, ...]:
             name="significance",
             group="period",
             unit="",
-            formula="(peak - mean) / scatter of the periodogram",
+            formula="|peak - mean| / scatter of the periodogram",
             sets=("ontological",),
             periodic=True,
             legacy="significance",
@@ -219,8 +176,43 @@ def _period() -> tuple[FeatureSpec, ...]:
     )
 
 
+def _agreement() -> tuple[FeatureSpec, ...]:
+    """Return how far the best periods of M methods agree; see `agreement` for what a match is."""
+    lines = (
+        ("n_agree_pairs", "", "pairs of methods with a match between any of their best periods"),
+        ("n_total_pairs", "", "M (M - 1) / 2 for the M methods compared"),
+        ("agree_score", "", "n_agree_pairs / n_total_pairs"),
+        ("agree_strict", "", "share of pairs whose very best periods match"),
+        ("agree_weighted", "", "mean over pairs of the largest 1 / (rank_a rank_b) of a match; 0 without one"),
+        ("best_agree_period", "d", "first period with a match, by pair and rank; NaN without one"),
+        ("best_consensus_period", "d", "period with the most votes of the other methods; NaN without one"),
+    )
+    return tuple(
+        FeatureSpec(name=name, group="agreement", unit=unit, formula=formula, sets=(), reference=COMPARED, legacy=name)
+        for name, unit, formula in lines
+    )
+
+
+def _decision() -> tuple[FeatureSpec, ...]:
+    """Return what `best` reports about its period; models take how much evidence there is for any."""
+    lines = (
+        ("log_evidence", "", "ln of the marginal likelihood of a periodic curve over that of a constant", FEATURE_SETS),
+        ("doubled", "", "1 if the period is twice the best candidate, by the shape of the light curve, else 0", ()),
+        ("alias_period", "d", "best candidate that the times of observation confuse with the period; NaN if none", ()),
+        ("runner_up_period", "d", "next best candidate; NaN if none", ()),
+    )
+    return tuple(
+        FeatureSpec(
+            name=name, group="decision", unit=unit, formula=formula, sets=sets, periodic=True, reference=DECIDED
+        )
+        for name, unit, formula, sets in lines
+    )
+
+
 #: All features, in the order of the table's columns.
-FEATURES: Mapping[str, FeatureSpec] = {spec.name: spec for spec in (*_basic(), *_period(), *_fourier())}
+FEATURES: Mapping[str, FeatureSpec] = {
+    spec.name: spec for spec in (*_basic(), *_period(), *_decision(), *_agreement(), *_fourier())
+}
 
 
 def group_columns(group: str) -> tuple[FeatureSpec, ...]:
@@ -228,7 +220,15 @@ def group_columns(group: str) -> tuple[FeatureSpec, ...]:
     return tuple(spec for spec in FEATURES.values() if spec.group == group)
 
 
-def feature_columns(groups: Iterable[str], method: str, *, n_peaks: int = 1) -> tuple[str, ...]:
+def feature_columns(
+    groups: Iterable[str],
+    method: str,
+    *,
+    n_peaks: int = 1,
+    also: Sequence[str] = (),
+    components: Sequence[str] = (),
+    compared: Sequence[str] = (),
+) -> tuple[str, ...]:
     """Return the feature columns of a table, in order.
 
     Parameters
@@ -239,12 +239,38 @@ def feature_columns(groups: Iterable[str], method: str, *, n_peaks: int = 1) -> 
         Short name of the period search, such as ``ls``.
     n_peaks
         Peaks written per light curve; rank r > 1 has columns such as ``period_2_ls``.
+    also
+        Further methods, with the same columns.
+    components
+        Methods within a nested search, with their best period and its significance only.
+    compared
+        Methods whose best periods are compared; fewer than two have no columns of the group `agreement`.
 
     Raises
     ------
     ConfigError
         For an unknown group, or one without a group that it needs.
     """
+    chosen = _checked_groups(groups)
+    columns: list[str] = []
+    for group in (name for name in GROUPS if name in chosen):
+        specs = group_columns(group)
+        if group == "agreement" and len(compared) < 2:
+            continue
+        if not any(spec.periodic for spec in specs):
+            columns += [spec.name for spec in specs]
+            continue
+        for name in (method, *also):
+            if GROUPS[group].only not in (None, name):
+                continue
+            for rank in range(1, (n_peaks if group == "period" else 1) + 1):
+                columns += [spec.column(name, rank) for spec in specs]
+        if group == "period":
+            columns += [spec.column(name) for name in components for spec in specs]
+    return tuple(columns)
+
+
+def _checked_groups(groups: Iterable[str]) -> set[str]:
     chosen = set(groups)
     for name in chosen:
         if name not in GROUPS:
@@ -258,14 +284,7 @@ def feature_columns(groups: Iterable[str], method: str, *, n_peaks: int = 1) -> 
                 raise ConfigError(
                     f"feature group '{name}' needs group '{needed}'; add it to features.groups", key="features.groups"
                 )
-    columns: list[str] = []
-    for group in GROUPS:
-        if group in chosen:
-            columns += [spec.column(method) for spec in group_columns(group)]
-            if group == "period":
-                for rank in range(2, n_peaks + 1):
-                    columns += [f"{spec.name}_{rank}_{method}" for spec in group_columns(group)]
-    return tuple(columns)
+    return chosen
 
 
 def feature_set(name: str, method: str) -> tuple[str, ...]:
@@ -289,12 +308,19 @@ def feature_set(name: str, method: str) -> tuple[str, ...]:
             key="feature_set",
             choices=FEATURE_SETS,
         )
-    chosen = sorted(spec.name for spec in FEATURES.values() if name in spec.sets)
+    chosen = sorted(
+        spec.name for spec in FEATURES.values() if name in spec.sets and GROUPS[spec.group].only in (None, method)
+    )
     return tuple(FEATURES[key].column(method) for key in chosen)
 
 
+def split_column(column: str) -> PeriodicColumn | None:
+    """Return feature, rank and method of a periodic feature's column such as ``period_2_ls``; None for any other."""
+    return split_suffix(column, [spec.name for spec in FEATURES.values() if spec.periodic], METHODS)
+
+
 def column_spec(column: str) -> FeatureSpec:
-    """Return the feature that a column of a feature table holds, whatever its period search or rank.
+    """Return the feature that a column of a feature table holds, whatever its period search, rank or naming.
 
     Raises
     ------
@@ -303,11 +329,12 @@ def column_spec(column: str) -> FeatureSpec:
     """
     if column in FEATURES and not FEATURES[column].periodic:
         return FEATURES[column]
-    stem = column.rpartition("_")[0]
-    rank_stem, _, rank = stem.rpartition("_")
-    for candidate in (stem, rank_stem if rank.isdigit() else ""):
-        if candidate in FEATURES and FEATURES[candidate].periodic:
-            return FEATURES[candidate]
+    parts = split_column(column)
+    if parts is not None:
+        return FEATURES[parts.feature]
+    named = legacy_spec(column)
+    if named is not None:
+        return named
     raise ConfigError(
         f"'{column}' is not a feature; periodic features end in their method, as period_ls{suggest(column, FEATURES)}",
         key=column,

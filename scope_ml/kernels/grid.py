@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.kernels.peaks import SearchStatus
 
-__all__ = ["MAX_FREQUENCIES", "TERRESTRIAL_WINDOWS", "FrequencyGrid", "excluded_mask", "make_grid"]
+__all__ = ["MAX_BASELINE", "MAX_FREQUENCIES", "TERRESTRIAL_WINDOWS", "FrequencyGrid", "excluded_mask", "make_grid"]
 
-#: Longest grid that is searched. 480 cycles/d over 20 years at 10 samples a peak has 35 million frequencies; a longer
-#: grid comes from a wrong time stamp (one point at HJD 0 makes a baseline of 6,700 years).
-MAX_FREQUENCIES = 40_000_000
+#: Longest grid that is searched: places in a grid are counted by 32-bit integers on some devices.
+MAX_FREQUENCIES = 2**31 - 1
+
+#: Longest baseline [d] that can be true: photographic plates span 150 years, one time stamp of 0 among Julian dates
+#: makes 6,700.
+MAX_BASELINE = 500 * 365.25
 
 #: Cycles of the lowest frequency that fit into the baseline.
 MIN_CYCLES = 2.0
@@ -69,8 +72,15 @@ class FrequencyGrid:
         frequency: NDArray[np.float64] = self.minimum[index] + np.arange(start, last) * self.step[index]
         return frequency
 
+    def bounds(self, index: int) -> tuple[float, float]:
+        """Return the first and the last trial frequency [1/d] of light curve `index`."""
+        first = float(self.minimum[index])
+        return first, first + int(self.n_frequencies[index] - 1) * float(self.step[index])
 
-def make_grid(batch: LightCurveBatch, *, max_frequency: float, samples_per_peak: int) -> FrequencyGrid:
+
+def make_grid(
+    batch: LightCurveBatch, *, max_frequency: float, samples_per_peak: int, min_frequency: float | None = None
+) -> FrequencyGrid:
     """Return the grid of each light curve: from ``2 / baseline`` in steps of ``1 / (samples_per_peak * baseline)``.
 
     Parameters
@@ -81,6 +91,8 @@ def make_grid(batch: LightCurveBatch, *, max_frequency: float, samples_per_peak:
         Upper end [1/d], not reached exactly.
     samples_per_peak
         Trial frequencies per ``1 / baseline``, the width of a peak.
+    min_frequency
+        Lower end [1/d] instead of ``2 / baseline``.
 
     Returns
     -------
@@ -97,12 +109,13 @@ def make_grid(batch: LightCurveBatch, *, max_frequency: float, samples_per_peak:
     usable = status == 0
     minimum = np.full(n, np.nan)
     step = np.full(n, np.nan)
-    minimum[usable] = MIN_CYCLES / baseline[usable]
+    minimum[usable] = MIN_CYCLES / baseline[usable] if min_frequency is None else min_frequency
     step[usable] = 1.0 / (samples_per_peak * baseline[usable])
     length = np.zeros(n)
     length[usable] = np.ceil((max_frequency - minimum[usable]) / step[usable])
     status[usable & (length < 1)] = SearchStatus.GRID_TOO_SHORT
-    status[usable & (length > MAX_FREQUENCIES)] = SearchStatus.GRID_TOO_LONG
+    too_long = usable & ((length > MAX_FREQUENCIES) | (baseline > MAX_BASELINE))
+    status[too_long] = SearchStatus.GRID_TOO_LONG
     length[status != 0] = 0
     return FrequencyGrid(
         minimum=minimum,

@@ -40,9 +40,12 @@ class KernelSpec:
     reference
         The papers that define it.
     min_n_obs
-        Fewest points a light curve needs for a defined result; with fewer it gets NaN or a status, never an error.
+        Fewest points a light curve needs for a defined result, with default options; with fewer it gets NaN or a
+        status, never an error.
     targets
         ``module:function`` by device, plus ``"reference"``.
+    best
+        Searches: whether a period shows as a maximum or a minimum of the statistic.
     """
 
     name: str
@@ -52,6 +55,13 @@ class KernelSpec:
     reference: str
     min_n_obs: int
     targets: Mapping[str, str]
+    best: Literal["max", "min"] = "max"
+
+
+def _targets(folder: str, *, gpu: bool = False) -> dict[str, str]:
+    """Return the targets of a kernel whose rooms have their usual names."""
+    rooms = ("reference", "cpu", "gpu") if gpu else ("reference", "cpu")
+    return {room: f"scope_ml.kernels.{folder}.{room}:run" for room in rooms}
 
 
 #: All kernels. To add one: a folder with `reference.py` and `cpu.py`, and a line here; the conformance suite finds it.
@@ -65,10 +75,7 @@ KERNELS: Mapping[str, KernelSpec] = {
             summary="the 22 basic statistics of SCoPe, Anderson-Darling and Shapiro-Wilk included",
             reference="Coughlin et al. 2021, MNRAS 505, 2954; Royston 1995, Applied Statistics 44, 547 (AS R94)",
             min_n_obs=4,
-            targets={
-                "reference": "scope_ml.kernels.statistics.reference:run",
-                "cpu": "scope_ml.kernels.statistics.cpu:run",
-            },
+            targets=_targets("statistics"),
         ),
         KernelSpec(
             name="fourier",
@@ -77,22 +84,96 @@ KERNELS: Mapping[str, KernelSpec] = {
             summary="weighted Fourier fit of 0 to 5 harmonics with a slope [mag/d], order chosen by BIC",
             reference="Coughlin et al. 2021, MNRAS 505, 2954; Schwarz 1978, Annals of Statistics 6, 461",
             min_n_obs=3,
-            targets={
-                "reference": "scope_ml.kernels.fourier.reference:run",
-                "cpu": "scope_ml.kernels.fourier.cpu:run",
-            },
+            targets=_targets("fourier"),
         ),
         KernelSpec(
             name="lomb_scargle",
             short="ls",
             kind="search",
-            summary="generalised Lomb-Scargle power in [0, 1] (weights, floating mean) over frequency [1/d]",
-            reference="Zechmeister & Kuerster 2009, A&A 496, 577; Garrison et al. 2024 (nifty-ls), RNAAS 8, 250",
+            summary="generalised Lomb-Scargle power in [0, 1]: weights, floating mean",
+            reference="Zechmeister & Kuerster 2009, A&A 496, 577",
             min_n_obs=4,
-            targets={
-                "reference": "scope_ml.kernels.lomb_scargle.reference:run",
-                "cpu": "scope_ml.kernels.lomb_scargle.cpu:run",
-            },
+            best="max",
+            targets=_targets("lomb_scargle", gpu=True),
+        ),
+        KernelSpec(
+            name="multiharmonic",
+            short="mhaov",
+            kind="search",
+            summary="multi-harmonic analysis of variance: F of a weighted fit of n_harmonics sinusoids",
+            reference="Schwarzenberg-Czerny 1996, ApJ 460, L107",
+            min_n_obs=8,
+            best="max",
+            targets=_targets("multiharmonic", gpu=True),
+        ),
+        KernelSpec(
+            name="conditional_entropy",
+            short="ce",
+            kind="search",
+            summary="conditional entropy [nat] of the magnitude bins given the phase bins",
+            reference="Graham et al. 2013, MNRAS 434, 2629",
+            min_n_obs=3,
+            best="min",
+            targets=_targets("conditional_entropy", gpu=True),
+        ),
+        KernelSpec(
+            name="analysis_of_variance",
+            short="aov",
+            kind="search",
+            summary="analysis of variance: F of the means of phase bins",
+            reference="Schwarzenberg-Czerny 1989, MNRAS 241, 153",
+            min_n_obs=21,
+            best="max",
+            targets=_targets("analysis_of_variance", gpu=True),
+        ),
+        KernelSpec(
+            name="phase_dispersion",
+            short="pdm",
+            kind="search",
+            summary="phase dispersion minimisation: variance within phase bins over the whole",
+            reference="Stellingwerf 1978, ApJ 224, 953",
+            min_n_obs=21,
+            best="min",
+            targets=_targets("phase_dispersion", gpu=True),
+        ),
+        KernelSpec(
+            name="phase_weighted",
+            short="fpw",
+            kind="search",
+            summary="weighted signal of the means of phase bins, the mean removed",
+            reference="Coughlin et al. 2021, MNRAS 505, 2954",
+            min_n_obs=21,
+            best="max",
+            targets=_targets("phase_weighted", gpu=True),
+        ),
+        KernelSpec(
+            name="box_least_squares",
+            short="bls",
+            kind="search",
+            summary="box least squares: signal of the best box in phase",
+            reference="Kovacs, Zucker & Mazeh 2002, A&A 391, 369",
+            min_n_obs=5,
+            best="max",
+            targets=_targets("box_least_squares", gpu=True),
+        ),
+        KernelSpec(
+            name="nested",
+            short="ls_ce_aov",
+            kind="search",
+            summary="peaks of ls and ce decided by aov",
+            reference="Coughlin et al. 2021, MNRAS 505, 2954",
+            min_n_obs=21,
+            best="max",
+            targets=_targets("nested", gpu=True),
+        ),
+        KernelSpec(
+            name="best",
+            short="best",
+            kind="search",
+            summary="the recommended search: candidates of several harmonics weighed by the evidence of a smooth curve",
+            reference="docs/period_search.md",
+            min_n_obs=8,
+            targets=_targets("best"),
         ),
     )
 }

@@ -25,7 +25,7 @@ from scope_ml.core.provenance import Input, TableMetadata, code_digest, code_ver
 from scope_ml.core.report import Report
 from scope_ml.errors import ConfigError, EmptySelectionError, ScopeError
 from scope_ml.features.cleaning import Cleaned, Cleaning, CleaningStatus, clean
-from scope_ml.features.extract import Extraction, FeatureChoice, PeriodSearch, extract_features, needed_kernels
+from scope_ml.features.extract import Extraction, FeatureChoice, PeriodSearch, extract_features, searches
 from scope_ml.features.registry import feature_digest
 from scope_ml.features.shards import Shard, shards
 from scope_ml.io.atomic import atomic_path, check_writable
@@ -80,17 +80,22 @@ class GenerateFeatures:
     cleaning: Cleaning = option(Cleaning(), doc="which points and light curves are measured")
     period_search: PeriodSearch = option(PeriodSearch(), doc="how periods are found")
     features: FeatureChoice = option(FeatureChoice(), doc="what is measured")
+    names: Literal["ours", "legacy"] = option(
+        "ours", doc="legacy: columns of SCoPe 0.9.5, such as period_ELS_ECE_EAOV and raw Fourier coefficients"
+    )
     limit: int | None = option(None, unit="light curves", doc="take the first of the source only", at_least=1)
     machine: Machine = option(Machine(), doc="how to run", machine=True)
 
     def __post_init__(self) -> None:
-        """Settle `band`.
+        """Settle `band` and `period_search.scale_min_period`.
 
         Raises
         ------
         ConfigError
-            If `band` and `source.band` contradict each other.
+            If `band` and `source.band` contradict each other, or no cadence gives the shortest period.
         """
+        search = self.period_search.scaled(self.cleaning.min_cadence_minutes)
+        object.__setattr__(self, "period_search", search)
         if self.band is None:
             return
         if self.source.band not in (None, self.band):
@@ -133,8 +138,8 @@ class _Job:
 def _generate(config: GenerateFeatures, output: Path, progress: Progress) -> Report:
     started = time.perf_counter()
     table_format(output)
-    device = resolve_device(config.machine.device, needed_kernels(config.features, config.period_search))
-    extraction = Extraction(choice=config.features, search=config.period_search, device=device)
+    device = resolve_device(config.machine.device, searches(config.features, config.period_search))
+    extraction = Extraction(choice=config.features, search=config.period_search, device=device, names=config.names)
     source = _open(config.source)
     check_writable(output, *_beside(output).values())
     key = _parts_key(config, source, extraction)
@@ -277,7 +282,8 @@ def _merge(
     facts = {
         "features": list(columns),
         "feature_digest": feature_digest(columns),
-        "period_search": science_values(config.period_search),
+        "names": config.names,
+        "period_search": config.period_search.binding,
         "cleaning": asdict(config.cleaning),
         "device": job.extraction.device,
         **{name: counts[name] for name in ("dropped", "points_in", "points_dropped", "status")},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,17 +16,34 @@ from scope_ml.kernels.registry import KERNELS, available_devices, load, spec
 #: Largest difference from the definition, absolute + relative to the value. Statistics and Fourier: float64 sums of
 #: a few hundred terms in another order. Search: nifty-ls asks the transform for 1e-9, on powers up to 1, and the
 #: parabola divides differences of neighbouring powers (some 1e-2 of the power) by one another.
-TOLERANCE = {"statistics": 1e-10, "fourier": 1e-8, "lomb_scargle": 1e-6}
+TOLERANCE = dict.fromkeys(KERNELS, 1e-6) | {"statistics": 1e-10, "fourier": 1e-8}
+
+#: Methods that count points in bins of phase, and how much longer the baseline of their grid is than the light curve's.
+BINNED = {
+    "conditional_entropy",
+    "analysis_of_variance",
+    "phase_dispersion",
+    "phase_weighted",
+    "box_least_squares",
+    "nested",
+}
+STRETCH = 1.0137
+#: One point within rounding of the edge of a bin at one of some 9,000 frequencies moves mean and scatter by this share.
+TIE = 1e-4
 
 CASES = [(name, device) for name in KERNELS for device in available_devices(name)]
 #: Rows of the batch that `light_curves` makes; the last ones are short.
-SHORT = (0, 1, 2, 3, 4)
+SHORT = (0, 1, 2, 3, 4, 8, 21)
 SEARCHES = [case for case in CASES if spec(case[0]).kind == "search"]
 kernels = pytest.mark.parametrize(("name", "device"), CASES, ids=["-".join(case) for case in CASES])
 searches = pytest.mark.parametrize(("name", "device"), SEARCHES, ids=["-".join(case) for case in SEARCHES])
 
 
-def light_curves(n_sources=12, seed=3, shift=0.0):
+#: Upper end of the grid [1/d]; less where the definition in plain NumPy takes long.
+MAX_FREQUENCY = dict.fromkeys(KERNELS, 3.0) | {"box_least_squares": 1.2, "multiharmonic": 1.2, "nested": 1.2}
+
+
+def light_curves(n_sources=8, seed=3, shift=0.0):
     """Light curves of 30 to 120 points, then short ones; times are multiples of 2^-16 d, so that shifts are exact."""
     random = np.random.default_rng(seed)
     times, mags, errors = [], [], []
@@ -39,18 +58,31 @@ def light_curves(n_sources=12, seed=3, shift=0.0):
     return LightCurveBatch.from_lists(np.arange(len(times)), times, mags, errors)
 
 
-def call(name, device, batch, *, max_frequency=3.0, periods=None, exclude=()):
+def call(name, device, batch, *, max_frequency=None, periods=None, exclude=()):
     """Run a kernel of either kind; return its result as columns."""
     if spec(name).kind == "measure":
         period = np.full(len(batch), 2.7) if periods is None else periods
         return load(name, device)(batch, FourierOptions(period=period) if name == "fourier" else None)
-    grid = make_grid(batch, max_frequency=max_frequency, samples_per_peak=5)
+    grid = make_grid(batch, max_frequency=max_frequency or MAX_FREQUENCY[name], samples_per_peak=5)
+    if name in BINNED:
+        # On the grid of its own baseline the last point of a light curve lies on the edge of a bin at every frequency.
+        grid = replace(grid, minimum=grid.minimum / STRETCH, step=grid.step / STRETCH)
     peaks = load(name, device)(batch, grid, SearchOptions(n_peaks=3, exclude=exclude))
     result = {"status": peaks.status.astype(float)}
-    for column in ("frequency", "statistic", "significance"):
+    for column in ("frequency", "statistic", "significance", "false_alarm_probability"):
         assert getattr(peaks, column).shape == (len(batch), 3)
         result |= {f"{column}_{rank}": getattr(peaks, column)[:, rank] for rank in range(3)}
     return result
+
+
+def columns_close(name, found, expected):
+    for column, values in expected.items():
+        tolerance = TIE if name in BINNED and column.startswith("significance") else TOLERANCE[name]
+        # A box parts few points in the same best way at many frequencies: which of them wins is rounding.
+        rows = (
+            slice(None, -len(SHORT)) if name == "box_least_squares" and column.startswith("frequency") else slice(None)
+        )
+        np.testing.assert_allclose(found[column][rows], values[rows], rtol=tolerance, atol=tolerance, err_msg=column)
 
 
 def rows_equal(found, expected, indices=slice(None)):
@@ -63,17 +95,14 @@ def test_agrees_with_the_definition(name, device):
     batch = light_curves()
     found, expected = call(name, device, batch), call(name, "reference", batch)
     assert found.keys() == expected.keys()
-    for column, values in expected.items():
-        tolerance = TOLERANCE[name]
-        np.testing.assert_allclose(found[column], values, rtol=tolerance, atol=tolerance, err_msg=column)
+    columns_close(name, found, expected)
 
 
 @searches
 def test_agrees_with_the_definition_with_excluded_windows(name, device):
     batch, windows = light_curves(), ((0.0, 0.2), (0.9, 1.1))
     found, expected = (call(name, where, batch, exclude=windows) for where in (device, "reference"))
-    for column, values in expected.items():
-        np.testing.assert_allclose(found[column], values, rtol=TOLERANCE[name], atol=TOLERANCE[name], err_msg=column)
+    columns_close(name, found, expected)
     frequencies = np.concatenate([found[f"frequency_{rank}"] for rank in range(3)])
     step = 1 / (5 * 600)
     assert np.nanmin(frequencies) > 0.2 - step
@@ -172,15 +201,14 @@ def test_repeated_times(name, device):
     random = np.random.default_rng(5)
     t = np.repeat(np.sort(random.uniform(2458400, 2458900, 40)), 2)
     m = 15 + 0.3 * np.sin(2 * np.pi * t / 1.7) + random.normal(0, 0.02, 80)
-    same = np.full(20, 2458400.5)
+    same = np.full(30, 2458400.5)
     batch = LightCurveBatch.from_lists(
-        [1, 2], [t, same], [m, random.normal(15, 0.1, 20)], [np.full(80, 0.02), np.full(20, 0.02)]
+        [1, 2], [t, same], [m, random.normal(15, 0.1, 30)], [np.full(80, 0.02), np.full(30, 0.02)]
     )
     result = call(name, device, batch)
     expected = call(name, "reference", batch)
-    for column, values in expected.items():
-        np.testing.assert_allclose(result[column], values, rtol=TOLERANCE[name], atol=TOLERANCE[name], err_msg=column)
-        assert not np.isinf(result[column]).any()
+    columns_close(name, result, expected)
+    assert not any(np.isinf(values).any() for values in result.values())
     if name == "statistics":
         assert np.isfinite(result["inv_vonneumannratio"][0])
         assert np.isnan(result["inv_vonneumannratio"][1])
@@ -222,7 +250,7 @@ def test_a_batch_without_light_curves(name, device):
 
 @searches
 def test_grids_too_short_and_too_long_are_statuses(name, device):
-    t = np.array([0.0, 0.1, 0.25, 0.4, 0.55])
+    t = np.sort(np.random.default_rng(6).uniform(0, 0.6, 30))
     # The second has a point at HJD 0: a baseline of 6,700 years.
     times = [t + 2458400, np.append(0.0, t[1:] + 2458400)]
     batch = LightCurveBatch.from_lists([1, 2], times, [t % 0.3, t % 0.3], [t + 0.1, t + 0.1])
@@ -236,15 +264,15 @@ def test_grids_too_short_and_too_long_are_statuses(name, device):
 @searches
 def test_a_grid_of_one_frequency(name, device):
     batch = light_curves(n_sources=1).slice(0, 1)
-    baseline = batch.time.max() - batch.time.min()
+    baseline = (batch.time.max() - batch.time.min()) * (STRETCH if name in BINNED else 1.0)
     found = call(name, device, batch, max_frequency=2.1 / baseline)
     assert found["frequency_0"][0] == pytest.approx(2 / baseline, rel=1e-12)
     assert np.isnan(found["significance_0"][0])
     assert np.isnan(found["frequency_1"][0])
 
 
-@searches
-def test_even_cadence_has_no_power_where_the_fit_is_singular(name, device):
+@pytest.mark.parametrize("device", available_devices("lomb_scargle"))
+def test_even_cadence_has_no_power_where_the_fit_is_singular(device, name="lomb_scargle"):
     t = 2458400.0 + np.arange(101) * 0.5
     random = np.random.default_rng(2)
     batch = LightCurveBatch.from_lists([1], [t], [random.normal(15, 0.1, 101)], [np.full(101, 0.1)])

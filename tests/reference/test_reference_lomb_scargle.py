@@ -7,12 +7,14 @@ import pytest
 from astropy.timeseries import LombScargle
 
 from scope_ml.core.lightcurve import LightCurveBatch
+from scope_ml.kernels import search
+from scope_ml.kernels.curve import Curve
 from scope_ml.kernels.grid import make_grid
 from scope_ml.kernels.lomb_scargle import cpu, reference
 from scope_ml.kernels.peaks import SearchOptions
 
-#: nifty-ls asks its transform for 1e-9; the bar of this project is 1e-6 on the power.
-POWER = 1e-8
+#: The sums have an error of 3e-9; the bar of this project is 1e-6 on the power.
+POWER = 2e-8
 
 
 def light_curve(n, seed, baseline=400.0):
@@ -27,9 +29,12 @@ def test_power(n):
     t, m, e = light_curve(n, seed=n)
     minimum, step, length = 2 / 400, 1 / 4000, 3000
     theirs = LombScargle(t, m, e).power(minimum + step * np.arange(length), method="slow")
-    ours = cpu.power(t, m, e, minimum=minimum, step=step, n_frequencies=length)
+    curve = Curve(time=t - t[0], mag=m - m[0], mag_err=e, band=np.zeros(n, dtype=np.int64))
+    ours = np.empty(length)
+    cpu.prepare(curve, SearchOptions()).evaluate(minimum, step, ours)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=POWER)
-    np.testing.assert_allclose(reference.power(t, m, e, minimum + step * np.arange(length)), theirs, rtol=0, atol=POWER)
+    definition = reference.statistic(curve, minimum + step * np.arange(length), SearchOptions())
+    np.testing.assert_allclose(definition, theirs, rtol=0, atol=1e-9)
 
 
 def test_power_of_a_grid_in_several_pieces(monkeypatch):
@@ -38,7 +43,7 @@ def test_power_of_a_grid_in_several_pieces(monkeypatch):
     grid = make_grid(batch, max_frequency=10.0, samples_per_peak=10)
     options = SearchOptions(n_peaks=20)
     whole = cpu.run(batch, grid, options)
-    monkeypatch.setattr(cpu, "PIECE", 1000)
+    monkeypatch.setattr(search, "PIECE", 1000)
     pieces = cpu.run(batch, grid, options)
     assert grid.n_frequencies[0] > 30 * 1000
     np.testing.assert_allclose(pieces.frequency, whole.frequency, rtol=1e-9)

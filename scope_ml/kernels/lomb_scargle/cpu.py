@@ -1,108 +1,159 @@
-"""Generalised Lomb-Scargle search on the CPU through nifty-ls (non-uniform FFT, float64, one thread a light curve).
+"""Generalised Lomb-Scargle search on the CPU in float64: trigonometric sums from `trig_sums`, one thread a light curve.
 
-The grid is transformed in pieces whose FFT stays in the cache: two thirds of the time of one long transform at 48
-cycles/d over five years, and memory that does not grow with the grid. The power's error stays below 1e-8 (1e-7 for
-fewer than 10 points). nifty-ls: Garrison et al. 2024, RNAAS 8, 250.
+A few frequencies, and those of a grid at which the fit is so near singular that the error of the sums would show, are
+summed over the points one by one. The error of the power stays below 5e-8, and is
+1e-9 from 30 points on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-from nifty_ls.finufft import lombscargle
+from numba import njit, types
 from numpy.typing import NDArray
 
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.kernels.grid import FrequencyGrid, excluded_mask
-from scope_ml.kernels.lomb_scargle import search_status
-from scope_ml.kernels.peaks import PeriodogramPeaks, SearchOptions, SearchStatus
-from scope_ml.kernels.peaks.cpu import PeakCollector
+from scope_ml.kernels.curve import Curve
+from scope_ml.kernels.grid import FrequencyGrid
+from scope_ml.kernels.lomb_scargle import MIN_N_OBS, SINGULAR, false_alarm_probability
+from scope_ml.kernels.peaks import PeriodogramPeaks, SearchOptions
+from scope_ml.kernels.search import Method, search_batch
+from scope_ml.kernels.trig_sums.cpu import BLOCK, WINDOW, HarmonicSums, Window, fill_sums
+from scope_ml.kernels.trig_sums.phasor import fill_phasors, phases
+from scope_ml.kernels.trig_sums.points import POINTS, Points, lower_strengths, make_points
 
-__all__ = ["power", "run"]
+__all__ = ["METHOD", "Power", "prepare", "run"]
 
-#: Frequencies per transform: 1 MiB of complex numbers, which stays in a core's own cache.
-PIECE = 1 << 16
+#: Fewer frequencies than this are summed over the points one by one.
+FEW_FREQUENCIES = 64
 
-#: Light curves of fewer points are transformed with a finer grid (1.4 times the cost): their fits are near singular at
-#: many frequencies, which multiplies the transform's error. 1e-9 becomes 4e-8 of the power at 10 points, 8e-6 at 4.
-FEW_POINTS = 32
-COARSE: Mapping[str, float] = {"eps": 1e-9, "upsampfac": 1.25}
-FINE: Mapping[str, float] = {"eps": 1e-13, "upsampfac": 2.0}
+#: Determinant of the normalised 2 x 2 normal matrix, 0.25 for well spread phases, below which the error of the sums may
+#: show in the power.
+NEAR_SINGULAR = 1e-3
 
 
-def power(
-    time: NDArray[np.float64],
-    mag: NDArray[np.float64],
-    mag_err: NDArray[np.float64],
-    *,
-    minimum: float,
-    step: float,
-    n_frequencies: int,
-) -> NDArray[np.float64]:
-    """Return the power (n_frequencies,) at ``minimum + k * step`` [1/d] of one light curve, clipped to [0, 1].
+#: What the compiler may do to sums over points: change their order, never ignore NaN.
+SUMMED = {"contract", "reassoc"}
 
-    Parameters
-    ----------
-    time, mag, mag_err
-        Points of one light curve [d], [mag], [mag], float64 (n_obs,); time counted from near the first point.
-    minimum, step, n_frequencies
-        The grid [1/d].
+
+@njit(types.float64(types.float64, POINTS, types.float64[:, ::1]), nogil=True, cache=True, fastmath=SUMMED)
+def _power_at(frequency: float, points: Points, work: NDArray[np.float64]) -> float:
+    """Return the power at one frequency from two passes over the points, which loses nothing to cancellation."""
+    phase, cosine, sine = work[0], work[1], work[2]
+    phases(frequency, points.time, phase)
+    fill_phasors(phase, cosine, sine)
+    yc = ys = cc = ss = cs = 0.0
+    for band in range(points.bounds.size - 1):
+        begin, end = points.bounds[band], points.bounds[band + 1]
+        total = mean_cosine = mean_sine = 0.0
+        for i in range(begin, end):
+            total += points.weight[i]
+            mean_cosine += points.weight[i] * cosine[i]
+            mean_sine += points.weight[i] * sine[i]
+        mean_cosine /= total
+        mean_sine /= total
+        for i in range(begin, end):
+            c, s, w = cosine[i] - mean_cosine, sine[i] - mean_sine, points.weight[i]
+            yc += points.weighted[i] * c
+            ys += points.weighted[i] * s
+            cc += w * c * c
+            ss += w * s * s
+            cs += w * c * s
+    determinant = cc * ss - cs * cs
+    if determinant < SINGULAR:
+        return 0.0
+    power = (ss * yc * yc + cc * ys * ys - 2.0 * cs * yc * ys) / determinant
+    return min(max(power, 0.0), 1.0)
+
+
+@njit("i8(f8[:, :, ::1], i8, f8[:, ::1])", nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def _power_block(sums: NDArray[np.float64], n: int, work: NDArray[np.float64]) -> int:
+    """Write power and determinant into `work` (4, >= n); return at how many the determinant is not near zero.
+
+    The sums (n_sums, 2, >= n) are Y(f), W(f) of each band over the root of its weight, and as the last one W(2f).
     """
-    # A last piece of one frequency is computed as two: finufft has nothing to transform in a single mode.
-    length = max(n_frequencies, 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        transform = dict(FINE if time.size < FEW_POINTS else COARSE)
-        values = lombscargle(time, mag, minimum, step, length, dy=mag_err, nthreads=1, finufft_kwargs=transform)
-    values = values[:n_frequencies]
-    # Only singular frequencies leave [0, 1]: 0/0 up to the transform's rounding.
-    np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    clipped: NDArray[np.float64] = np.clip(values, 0.0, 1.0)
-    return clipped
+    value, singular, cc, ss = work[0], work[1], work[2], work[3]
+    y_re, y_im = sums[0, 0], sums[0, 1]
+    v_re, v_im = sums[-1, 0], sums[-1, 1]
+    n_bands = sums.shape[0] - 2 if sums.shape[0] == 3 else sums.shape[0] - 3
+    c_first, s_first = sums[1, 0], sums[1, 1]
+    for k in range(n):
+        cc[k] = (0.5 + 0.5 * v_re[k]) - c_first[k] * c_first[k]
+        ss[k] = (0.5 - 0.5 * v_re[k]) - s_first[k] * s_first[k]
+        singular[k] = 0.5 * v_im[k] - c_first[k] * s_first[k]
+    for band in range(1, n_bands):
+        c_band, s_band = sums[1 + band, 0], sums[1 + band, 1]
+        for k in range(n):
+            cc[k] -= c_band[k] * c_band[k]
+            ss[k] -= s_band[k] * s_band[k]
+            singular[k] -= c_band[k] * s_band[k]
+    n_sound = 0
+    for k in range(n):
+        yc, ys, cs = y_re[k], y_im[k], singular[k]
+        determinant = cc[k] * ss[k] - cs * cs
+        power = (ss[k] * yc * yc + cc[k] * ys * ys - 2.0 * cs * yc * ys) / determinant
+        power = power if power > 0.0 else 0.0
+        value[k] = power if power < 1.0 else 1.0
+        singular[k] = determinant
+        n_sound += determinant >= NEAR_SINGULAR
+    return n_sound
+
+
+@njit(types.void(WINDOW, types.float64, types.float64, POINTS, types.float64[::1]), nogil=True, cache=True)
+def _fill(window: Window, frequency: float, step: float, points: Points, out: NDArray[np.float64]) -> None:
+    """Write the power at ``frequency + k * step`` into ``out[k]`` from the sums of a window."""
+    ratio = window.offset.shape[1]
+    sums = np.empty((window.base.shape[0], 2, BLOCK))
+    power = np.empty((4, BLOCK))
+    work = np.empty((3, points.time.size))
+    n_cells = (out.size + ratio - 1) // ratio
+    for first in range(0, n_cells, BLOCK):
+        for phase in range(ratio):
+            n = min(BLOCK, (out.size - phase + ratio - 1) // ratio - first)
+            fill_sums(window, phase, first, n, sums)
+            n_sound = _power_block(sums, n, power)
+            begin = first * ratio + phase
+            for k in range(n):
+                out[begin + k * ratio] = power[0, k]
+            if n_sound < n:
+                for k in range(n):
+                    if not power[1, k] >= NEAR_SINGULAR:
+                        at = begin + k * ratio
+                        out[at] = _power_at(frequency + at * step, points, work)
+
+
+@njit(types.void(types.float64, types.float64, POINTS, types.float64[::1]), nogil=True, cache=True)
+def _fill_few(frequency: float, step: float, points: Points, out: NDArray[np.float64]) -> None:
+    """Write the power at ``frequency + k * step`` into ``out[k]`` point by point."""
+    work = np.empty((3, points.time.size))
+    for k in range(out.size):
+        out[k] = _power_at(frequency + k * step, points, work)
+
+
+class Power:
+    """Power of one light curve."""
+
+    def __init__(self, curve: Curve) -> None:
+        """Take the points apart into weights and residuals; bands on one scale."""
+        self._points = make_points(curve)
+        strengths = lower_strengths(self._points)
+        self._sums = HarmonicSums(self._points.time, strengths, self._points.weight, 1)
+
+    def evaluate(self, frequency: float, step: float, out: NDArray[np.float64]) -> None:
+        """Write the power at ``frequency + k * step`` [1/d] into ``out[k]``, float64 (n,)."""
+        if out.size < FEW_FREQUENCIES or not step > 0:
+            _fill_few(frequency, step, self._points, out)
+        else:
+            _fill(self._sums.window(frequency, step, out.size), frequency, step, self._points, out)
+
+
+def prepare(curve: Curve, options: SearchOptions) -> Power:
+    """Return the power of a light curve, ready to be evaluated."""
+    return Power(curve)
+
+
+METHOD = Method(prepare=prepare, min_n_obs=MIN_N_OBS, n_harmonics=1, false_alarm=false_alarm_probability)
 
 
 def run(batch: LightCurveBatch, grid: FrequencyGrid, options: SearchOptions) -> PeriodogramPeaks:
-    """Return the best peaks of each light curve; see the package for the statistic, `peaks.reference` for peaks.
-
-    Parameters
-    ----------
-    batch
-        Light curves, float64 or float32 magnitudes, times in any order.
-    grid
-        One grid per light curve.
-    options
-        Number of peaks and excluded windows.
-    """
-    peaks = PeriodogramPeaks.empty(len(batch), options.n_peaks)
-    for i in range(len(batch)):
-        status = search_status(batch, grid, i)
-        if status == SearchStatus.OK:
-            position, height, significance = _search(batch, grid, options, i)
-            peaks.frequency[i, : position.size] = grid.minimum[i] + position * grid.step[i]
-            peaks.statistic[i, : position.size] = height
-            peaks.significance[i, : position.size] = significance
-            if position.size == 0:
-                status = SearchStatus.NO_PEAK
-        peaks.status[i] = status
-    return peaks
-
-
-def _search(
-    batch: LightCurveBatch, grid: FrequencyGrid, options: SearchOptions, index: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the peaks of one light curve that can be searched."""
-    points = slice(int(batch.offsets[index]), int(batch.offsets[index + 1]))
-    time = batch.time[points] - batch.time[points].min()
-    # Magnitudes are counted from the first one, so that nothing is lost to the mean of a bright or faint star.
-    mag = batch.mag[points].astype(np.float64)
-    mag -= mag[0]
-    mag_err = batch.mag_err[points].astype(np.float64)
-    n_frequencies = int(grid.n_frequencies[index])
-    collector = PeakCollector(n_frequencies=n_frequencies, n_peaks=options.n_peaks, separation=grid.samples_per_peak)
-    for start in range(0, n_frequencies, PIECE):
-        frequency = grid.frequencies(index, start, min(start + PIECE, n_frequencies))
-        values = power(
-            time, mag, mag_err, minimum=float(frequency[0]), step=float(grid.step[index]), n_frequencies=frequency.size
-        )
-        collector.add(values, excluded_mask(frequency, options.exclude))
-    return collector.peaks()
+    """Return the best peaks of each light curve; see the package for the statistic, `search` for peaks."""
+    return search_batch(METHOD, batch, grid, options)

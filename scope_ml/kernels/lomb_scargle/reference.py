@@ -6,47 +6,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.kernels.grid import FrequencyGrid, excluded_mask
-from scope_ml.kernels.lomb_scargle import search_status
-from scope_ml.kernels.peaks import PeriodogramPeaks, SearchOptions, SearchStatus
-from scope_ml.kernels.peaks.reference import find_peaks
+from scope_ml.kernels.bands import normalise
+from scope_ml.kernels.curve import Curve
+from scope_ml.kernels.grid import FrequencyGrid
+from scope_ml.kernels.lomb_scargle import MIN_N_OBS, SINGULAR, false_alarm_probability
+from scope_ml.kernels.peaks import PeriodogramPeaks, SearchOptions
+from scope_ml.kernels.search import Method, defined_by, search_batch
 
-__all__ = ["power", "run"]
-
-#: Determinant of the normalised 2 x 2 normal matrix below which a frequency counts as singular: it is 0.25 for well
-#: spread phases, and with less than this no digit of the power is left in float64.
-SINGULAR = 1e-14
+__all__ = ["METHOD", "run", "statistic"]
 
 
-def power(
-    time: NDArray[np.float64],
-    mag: NDArray[np.float64],
-    mag_err: NDArray[np.float64],
-    frequency: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def statistic(curve: Curve, frequency: NDArray[np.float64], options: SearchOptions) -> NDArray[np.float64]:
     """Return the power (n_frequencies,) of one light curve: equations 4 to 15 of Zechmeister & Kuerster 2009.
+
+    With several bands the means are those of the band of each point.
 
     Parameters
     ----------
-    time, mag, mag_err
-        Points of one light curve [d], [mag], [mag], (n_obs,).
+    curve
+        Light curve.
     frequency
         Trial frequencies [1/d].
+    options
+        Nothing of them is used.
     """
-    weight = mag_err**-2.0
+    scaled = normalise(curve)
+    weight = scaled.mag_err**-2.0
     weight /= weight.sum()
-    residual = mag - mag[0]
-    residual = residual - weight @ residual
-    variance = weight @ residual**2
-    elapsed = time - time.min()
+    # Weights by which each band takes its mean, (n_bands, n_obs).
+    average = (scaled.band == np.arange(scaled.n_bands)[:, None]) * weight
+    average /= average.sum(axis=1, keepdims=True)
+    variance = weight @ scaled.mag**2
     result = np.empty(frequency.size)
     for k, trial in enumerate(frequency):
-        phase = 2.0 * np.pi * (trial * elapsed % 1.0)
+        phase = 2.0 * np.pi * (trial * scaled.time % 1.0)
         cosine = np.cos(phase)
         sine = np.sin(phase)
-        cosine -= weight @ cosine
-        sine -= weight @ sine
-        yc, ys = weight @ (residual * cosine), weight @ (residual * sine)
+        cosine -= (average @ cosine)[scaled.band]
+        sine -= (average @ sine)[scaled.band]
+        yc, ys = weight @ (scaled.mag * cosine), weight @ (scaled.mag * sine)
         cc, ss, cs = weight @ cosine**2, weight @ sine**2, weight @ (cosine * sine)
         determinant = cc * ss - cs * cs
         singular = determinant < SINGULAR
@@ -54,26 +52,9 @@ def power(
     return np.clip(result, 0.0, 1.0)
 
 
+METHOD = Method(prepare=defined_by(statistic), min_n_obs=MIN_N_OBS, n_harmonics=1, false_alarm=false_alarm_probability)
+
+
 def run(batch: LightCurveBatch, grid: FrequencyGrid, options: SearchOptions) -> PeriodogramPeaks:
-    """Return the best peaks of each light curve; see the package for the statistic, `peaks.reference` for peaks."""
-    peaks = PeriodogramPeaks.empty(len(batch), options.n_peaks)
-    for i in range(len(batch)):
-        status = search_status(batch, grid, i)
-        if status == SearchStatus.OK:
-            points = slice(int(batch.offsets[i]), int(batch.offsets[i + 1]))
-            frequency = grid.frequencies(i)
-            position, height, significance = find_peaks(
-                power(
-                    batch.time[points], batch.mag[points].astype(float), batch.mag_err[points].astype(float), frequency
-                ),
-                excluded_mask(frequency, options.exclude),
-                n_peaks=options.n_peaks,
-                separation=grid.samples_per_peak,
-            )
-            peaks.frequency[i, : position.size] = grid.minimum[i] + position * grid.step[i]
-            peaks.statistic[i, : position.size] = height
-            peaks.significance[i, : position.size] = significance
-            if position.size == 0:
-                status = SearchStatus.NO_PEAK
-        peaks.status[i] = status
-    return peaks
+    """Return the best peaks of each light curve; see the package for the statistic, `search` for peaks."""
+    return search_batch(METHOD, batch, grid, options)

@@ -5,8 +5,9 @@ from omegaconf import OmegaConf
 
 from scope_ml.core.configuration import build
 from scope_ml.features.cleaning import Cleaning
-from scope_ml.features.extract import PeriodSearch
+from scope_ml.features.period_search import PeriodSearch
 from scope_ml.features.registry import FEATURE_SETS
+from scope_ml.features.spec import METHODS
 from scope_ml.stages.generate_features import SourceConfig
 
 
@@ -28,6 +29,27 @@ def test_other_choices_build(root):
     smoke = load(root, "period_search/smoke.yaml")
     assert smoke.pop("defaults") == ["ls", "_self_"]
     assert build(PeriodSearch, smoke).max_frequency < PeriodSearch().max_frequency
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_search_has_a_file_that_says_its_method_and_no_more(root, method):
+    values = load(root, f"period_search/{method}.yaml")
+    if method != "ls":
+        assert values == {"defaults": ["ls", "_self_"], "method": method}
+    assert build(PeriodSearch, {"method": values["method"]}).methods == (method,)
+
+
+def test_all_runs_every_search(root):
+    values = load(root, "period_search/all.yaml")
+    assert values.pop("defaults") == ["ls", "_self_"]
+    search = build(PeriodSearch, values)
+    assert set(search.methods) == set(METHODS)
+    assert search.method == "best"
+    assert search.compared == ("ls", "ce", "aov", "mhaov", "pdm", "bls", "fpw")
+
+
+def test_no_other_file_lies_there(root):
+    assert {path.stem for path in (root / "conf" / "period_search").iterdir()} == {*METHODS, "all", "smoke"}
 
 
 @pytest.mark.parametrize("kind", ["parquet", "survey"])

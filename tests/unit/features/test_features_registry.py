@@ -17,6 +17,7 @@ from scope_ml.features.registry import (
     feature_digest,
     feature_set,
 )
+from scope_ml.features.spec import METHODS
 
 #: Model inputs of scope-ml 0.9.5 in its order (without those of catalogues and alerts).
 PHENOMENOLOGICAL = (
@@ -36,42 +37,94 @@ def rows_for(n):
     return pa.table({"id": ids, "source_id": ids, "band": pa.array(["g"] * n), **nulls})
 
 
-@pytest.fixture(scope="module")
-def table():
+def measured(**options):
     t = np.sort(np.random.default_rng(0).uniform(2459000, 2459400, 80))
     m = 15 + 0.3 * np.sin(2 * np.pi * t / 1.37) + 0.1 * np.sin(4 * np.pi * t / 1.37)
     batch = LightCurveBatch.from_lists([7], [t], [m], [np.full(80, 0.02)])
-    search = PeriodSearch(max_frequency=2.0, samples_per_peak=5)
+    search = PeriodSearch(max_frequency=2.0, samples_per_peak=5, **options)
     return extract_features(batch, rows_for(1), Extraction(choice=FeatureChoice(), search=search, device="cpu"))
 
 
+@pytest.fixture(scope="module")
+def table():
+    return measured()
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return measured(also=("aov",))
+
+
+@pytest.fixture(scope="module")
+def decided():
+    return measured(method="best")
+
+
 @pytest.mark.parametrize("name", FEATURES)
-def test_every_feature_is_documented_and_stands_in_the_table(name, table):
+def test_every_feature_is_documented_and_stands_in_the_table(name, compared, decided):
     spec = FEATURES[name]
+    method = GROUPS[spec.group].only or "ls"
+    table = compared if method == "ls" else decided
     assert spec.group in GROUPS
     assert spec.formula
     assert spec.reference
     assert spec.missing in ("median", "zero", "none")
     assert set(spec.sets) <= set(FEATURE_SETS)
-    assert spec.legacy
-    field = table.schema.field(spec.column("ls"))
+    assert spec.legacy or method == "best"
+    field = table.schema.field(spec.column(method))
     assert str(field.type) == spec.dtype
     assert field.metadata[b"unit"].decode() == spec.unit
-    value = table[spec.column("ls")][0].as_py()
+    value = table[spec.column(method)][0].as_py()
     harmonic = name.startswith("f1_rel") and int(name[-1]) > 1
-    assert harmonic or np.isfinite(value)
-    assert column_spec(spec.column("ls")) is spec
+    other = name in ("alias_period", "runner_up_period")
+    assert harmonic or other or np.isfinite(value)
+    assert column_spec(spec.column(method)) is spec
+
+
+def test_only_the_recommended_search_has_its_decision(compared, decided):
+    found = set(column for column in decided.column_names if column.startswith(("log_evidence", "doubled", "alias")))
+    assert found == {"log_evidence_best", "doubled_best", "alias_period_best"}
+    assert decided["period_best"][0].as_py() == pytest.approx(1.37, rel=1e-3)
+    assert decided["log_evidence_best"][0].as_py() > 10
+    assert decided["doubled_best"][0].as_py() == 0
+    assert not any("log_evidence" in column for column in compared.column_names)
+    assert "log_evidence_best" in feature_set("phenomenological", "best")
+    assert "log_evidence_ls" not in feature_set("phenomenological", "ls")
 
 
 def test_units_are_those_of_the_quantities():
     units = {name: FEATURES[name].unit for name in ("period", "median", "f1_b", "f1_phi0", "skew")}
     assert units == {"period": "d", "median": "mag", "f1_b": "mag/d", "f1_phi0": "rad", "skew": ""}
+    assert FEATURES["best_consensus_period"].unit == "d"
 
 
 def test_the_table_has_exactly_the_registered_features(table):
     first = table.column_names.index("status") + 1
     assert tuple(table.column_names[first:]) == feature_columns(GROUPS, "ls")
     assert len(feature_columns(GROUPS, "ls")) == 22 + 2 + 14
+
+
+def test_more_searches_have_columns_of_their_own_and_agreement(compared):
+    first = compared.column_names.index("status") + 1
+    found = tuple(compared.column_names[first:])
+    assert found == feature_columns(GROUPS, "ls", also=("aov",), compared=("ls", "aov"))
+    assert len(found) == 22 + 2 * (2 + 14) + 7
+    assert found[22:26] == ("period_ls", "significance_ls", "period_aov", "significance_aov")
+    assert found[26:33] == (
+        "n_agree_pairs", "n_total_pairs", "agree_score", "agree_strict", "agree_weighted", "best_agree_period",
+        "best_consensus_period",
+    )  # fmt: skip
+    assert found[33].endswith("_ls")
+    assert found[-1].endswith("_aov")
+
+
+def test_components_have_a_period_and_a_significance():
+    columns = feature_columns(("period", "fourier"), "ls_ce_aov", n_peaks=2, components=("ls", "ce"))
+    assert columns[:8] == (
+        "period_ls_ce_aov", "significance_ls_ce_aov", "period_2_ls_ce_aov", "significance_2_ls_ce_aov", "period_ls",
+        "significance_ls", "period_ce", "significance_ce",
+    )  # fmt: skip
+    assert all(name.endswith("_ls_ce_aov") for name in columns[8:])
 
 
 def test_every_group_is_measured():
@@ -111,10 +164,12 @@ def test_groups_that_cannot_be(groups, message):
 def test_an_unknown_set_or_column_is_an_error():
     with pytest.raises(ConfigError, match="phenomenological"):
         feature_set("phenomenal", "ls")
-    for column in ("period", "f1_amp", "mediam", "period_x_ls_y"):
+    for column in ("period", "f1_amp", "mediam", "period_x_ls_y", "period_lss", "period_1_ls", "median_ls"):
         with pytest.raises(ConfigError):
             column_spec(column)
     assert column_spec("period_2_ls").name == "period"
+    for method in METHODS:
+        assert column_spec(f"f1_relphi3_{method}").name == "f1_relphi3"
     assert arrow_fields(["period_2_ls"])[0].metadata == {b"unit": b"d"}
 
 

@@ -24,6 +24,7 @@ from scope_ml.errors import (
     MissingColumnError,
     OutputError,
 )
+from scope_ml.features.period_search import PeriodSearch
 from scope_ml.features.registry import feature_columns, feature_digest
 from scope_ml.io.lightcurves import write_light_curves
 from scope_ml.io.tables import read_table
@@ -329,3 +330,38 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, roo
     for name in ("features.parquet", "features.parquet.dropped.parquet", "features.parquet.report.json"):
         assert (killed.parent / name).read_bytes() == (undisturbed.parent / name).read_bytes()
     assert len(list(killed.parent.iterdir())) == 3
+
+
+def test_legacy_names_are_written_with_their_record(source, tmp_path):
+    config = replace(
+        config_for(source, tmp_path / "legacy.parquet"),
+        names="legacy",
+        period_search=PeriodSearch(method="ls_ce_aov", max_frequency=3.0, samples_per_peak=5),
+    )
+    report = run(config, progress=NullProgress())
+    assert report.n_out == N_GOOD + 1
+    table = read_table(tmp_path / "legacy.parquet")
+    assert table.data["_id"].to_pylist()[0] == 2**53 + 1
+    assert {"period_ELS_ECE_EAOV", "pdot_ELS_ECE_EAOV", "significance_ECE"} <= set(table.data.column_names)
+    assert not [name for name in table.data.column_names if name.endswith("_ls_ce_aov")]
+    facts = table.metadata.facts
+    assert facts["names"] == "legacy"
+    assert facts["features"] == [name for name in table.data.column_names if name in facts["features"]]
+    assert facts["feature_digest"] == feature_digest(facts["features"])
+
+
+def test_legacy_names_need_a_search_of_scope(source, tmp_path):
+    config = replace(
+        config_for(source, tmp_path / "x.parquet"), names="legacy", period_search=PeriodSearch(method="pdm")
+    )
+    with pytest.raises(ConfigError, match="names=legacy has no columns for the period search 'pdm'"):
+        run(config, progress=NullProgress())
+
+
+def test_the_shortest_period_can_come_from_the_cadence():
+    values = {"source": {"path": "x"}, "output": "o.parquet", "period_search": {"scale_min_period": True}}
+    assert build(GenerateFeatures, values).period_search.max_frequency == 24.0
+    finer = build(GenerateFeatures, values | {"cleaning": {"min_cadence_minutes": 5}})
+    assert finer.period_search.max_frequency == 144.0
+    with pytest.raises(ConfigError, match="scale_min_period=true needs"):
+        build(GenerateFeatures, values | {"cleaning": {"min_cadence_minutes": 0}})
