@@ -8,27 +8,31 @@ does not grow with the table. The models are pinned beside the output in ``<outp
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from scope_ml.core.configuration import option
 from scope_ml.core.machine import Machine
-from scope_ml.core.protocols import Progress
+from scope_ml.core.protocols import LightCurveSource, Progress
 from scope_ml.core.provenance import Input, TableMetadata, digest_file, digest_json
 from scope_ml.core.report import Report
-from scope_ml.errors import ModelError, ModelNotFoundError
+from scope_ml.errors import MissingColumnError, ModelError, ModelNotFoundError
 from scope_ml.features.registry import IDENTITY
-from scope_ml.io.atomic import atomic_path
+from scope_ml.io.atomic import atomic_path, check_writable
 from scope_ml.io.parquet_files import ParquetTableWriter
 from scope_ml.io.tables import described, read_batches, read_table, table_format, write_table
 from scope_ml.models.algorithms import ALGORITHMS
 from scope_ml.models.batch_scoring import score
 from scope_ml.models.bundle import ModelBundle
+from scope_ml.stages.catalogue_classes import class_choice
+from scope_ml.stages.catalogue_periods import CatalogueSource, Refinement, refine_catalogue
 from scope_ml.stages.training_inputs import period_method
 from scope_ml.tracking.lock import LOCK_NAME, LockEntry, write_lock
 from scope_ml.tracking.resolve import ResolvedModel, resolve_models
@@ -48,6 +52,7 @@ class Infer:
 
     features: str = option(machine=True, doc="feature table of generate_features")
     output: str = option(machine=True, doc="table to write: .parquet, .h5 or .csv")
+    source: CatalogueSource = option(CatalogueSource(), doc="light curves, to refine periods by class")
     models: str = option(
         "champion", machine=True, doc="champion, challenger, lock, a lock file, or a folder of bundles"
     )
@@ -59,6 +64,17 @@ class Infer:
     batch_rows: int = option(32_768, unit="rows", doc="rows worked on at once", at_least=1, machine=True)
     tracking: TrackingConfig = option(TrackingConfig(), doc="where the registry is")
     machine: Machine = option(Machine(), doc="threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Catalogue:
+    """What is written."""
+
+    pieces: Iterator[pa.Table]
+    schema: pa.Schema
+    record: TableMetadata
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +106,9 @@ def run(config: Infer, *, progress: Progress) -> Report:
     FeatureMismatchError
         If the table was made with other features than a model's.
     SchemaError
-        If the feature table is missing, broken, or none of ours.
+        If the feature table or the light curves are missing, broken, or none of ours.
+    EmptySelectionError
+        If no row has a light curve in `source.path`.
     OutputError
         If the output cannot be written.
     """
@@ -98,6 +116,7 @@ def run(config: Infer, *, progress: Progress) -> Report:
     source, output = Path(config.features), Path(config.output)
     table_format(output)
     metadata = read_table(source, columns=(), kind="features").metadata
+    light_curves = config.source.open()
     models = resolve_models(
         config.models,
         config.tracking,
@@ -111,24 +130,28 @@ def run(config: Infer, *, progress: Progress) -> Report:
             f" {', '.join(model.pin.name for model in models[:8])}"
         )
     plan = _plan(metadata, _load(chosen, config.machine.n_workers))
-    progress.start(f"scoring with {len(plan.bundles)} models", metadata.n_rows)
-    pieces = _scored(plan, source, config.batch_rows, progress)
-    outputs = {}
-    if config.machine.dry_run:
-        n_rows = sum(piece.num_rows for piece in pieces)
-    else:
-        pins = lock_path(output)
-        n_rows = _write(pieces, output, _record(plan, source), _schema(plan), pins, [model.pin for model in chosen])
-        outputs = {"predictions": str(output), "models": str(pins)}
+    with ExitStack() as stack:
+        catalogue = _catalogue(config, plan, light_curves, stack, progress)
+        outputs = {}
+        if config.machine.dry_run:
+            n_rows = sum(piece.num_rows for piece in catalogue.pieces)
+        else:
+            pins = lock_path(output)
+            n_rows = _write(catalogue, output, pins, [model.pin for model in chosen])
+            outputs = {"predictions": str(output), "models": str(pins)}
     progress.finish()
     return Report(
         stage="infer",
         n_in=metadata.n_rows,
         n_out=n_rows,
         seconds=time.monotonic() - began,
-        warnings=() if n_rows else (f"{source} has no rows; so has the output",),
+        warnings=(*catalogue.warnings, *(() if n_rows else (f"{source} has no rows; so has the output",))),
         outputs=outputs,
-        facts={"models": {model.pin.name: model.pin.version for model in chosen}, "n_models": len(chosen)},
+        facts={
+            "models": {model.pin.name: model.pin.version for model in chosen},
+            "n_models": len(chosen),
+            **catalogue.facts,
+        },
     )
 
 
@@ -174,6 +197,52 @@ def _plan(metadata: TableMetadata, bundles: tuple[ModelBundle, ...]) -> _Plan:
     )
 
 
+def _catalogue(
+    config: Infer, plan: _Plan, light_curves: LightCurveSource | None, stack: ExitStack, progress: Progress
+) -> _Catalogue:
+    """Return the scored rows, with refined periods if there are light curves; what is temporary goes with `stack`."""
+    source = Path(config.features)
+    if light_curves is not None:
+        _check_refinable(plan, source)
+        if not config.machine.dry_run:
+            check_writable(Path(config.output))
+    schema, record = _schema(plan), _record(plan, source)
+    progress.start(f"scoring with {len(plan.bundles)} models", plan.metadata.n_rows)
+    pieces = _scored(plan, source, config.batch_rows, progress)
+    if light_curves is None:
+        return _Catalogue(pieces=pieces, schema=schema, record=record)
+    refinement = Refinement(
+        source=config.source,
+        light_curves=light_curves,
+        features=plan.metadata,
+        choice=class_choice(plan.bundles),
+        machine=config.machine,
+        batch_rows=config.batch_rows,
+    )
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="scope-infer-")))
+    refined = refine_catalogue(pieces, schema, folder, refinement, progress)
+    facts = {"periods": refined.counts, "period_factors": refined.factors}
+    return _Catalogue(
+        pieces=refined.pieces,
+        schema=refined.schema,
+        record=replace(
+            record,
+            config_digest=digest_json({"models": record.facts["models"], **refinement.science}),
+            inputs=(*record.inputs, refined.input),
+            facts={**record.facts, **facts},
+        ),
+        facts=facts,
+        warnings=refined.warnings,
+    )
+
+
+def _check_refinable(plan: _Plan, source: Path) -> None:
+    wanted = ("id", f"period_{period_method(plan.metadata.facts)}")
+    missing = [name for name in wanted if name not in plan.available]
+    if missing:
+        raise MissingColumnError(f"{source} (to refine periods; leave source.path out)", missing, plan.available)
+
+
 def _schema(plan: _Plan) -> pa.Schema:
     columns = {column.name: column for column in plan.metadata.columns}
     fields = []
@@ -214,17 +283,11 @@ def _scored(plan: _Plan, source: Path, batch_rows: int, progress: Progress) -> I
         progress.advance(batch.num_rows)
 
 
-def _write(
-    pieces: Iterator[pa.Table],
-    output: Path,
-    record: TableMetadata,
-    schema: pa.Schema,
-    pins_path: Path,
-    pins: Sequence[LockEntry],
-) -> int:
+def _write(catalogue: _Catalogue, output: Path, pins_path: Path, pins: Sequence[LockEntry]) -> int:
     """Write the scores and, just before they appear, their pins; return the number of rows."""
+    schema, record = catalogue.schema, catalogue.record
     if table_format(output) != "parquet":
-        table = pa.concat_tables([schema.empty_table(), *pieces])
+        table = pa.concat_tables([schema.empty_table(), *catalogue.pieces])
         write_lock(pins_path, pins)
         write_table(table, output, record)
         return int(table.num_rows)
@@ -232,7 +295,7 @@ def _write(
         writer = ParquetTableWriter(temporary, schema)
         text = None
         try:
-            for piece in pieces:
+            for piece in catalogue.pieces:
                 writer.write(piece)
             text = described(record, schema, writer.n_rows).to_json()
         finally:
