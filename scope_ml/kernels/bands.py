@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from scope_ml.kernels.curve import Curve
+from scope_ml.kernels.curve import LEAST_SPREAD, Curve
 
 __all__ = ["normalise"]
 
-#: Least share of a band's variance that counts as the star's own; keeps a band of pure noise from being blown up.
-LEAST_INTRINSIC = 0.05
+#: Least share of a band's variance that counts as the star's own: a band of pure noise gets at most twice the variance of
+#: the others, or it would drown them where points have no weights.
+LEAST_INTRINSIC = 0.5
 
 
 def normalise(curve: Curve) -> Curve:
@@ -30,12 +31,13 @@ def normalise(curve: Curve) -> Curve:
         weight = curve.mag_err[of_band] ** -2.0
         weight /= weight.sum()
         residual = mag[of_band] - np.sum(weight * mag[of_band])
-        mag[of_band] = residual if np.ptp(residual) > 0 else 0.0
+        varies = np.ptp(residual) >= LEAST_SPREAD
+        mag[of_band] = residual if varies else 0.0
         if curve.n_bands > 1:
             variance = float(np.sum(weight * residual**2))
             noise = of_band.sum() / float((curve.mag_err[of_band] ** -2.0).sum())
             # A band in which nothing varies says nothing: in units of its own error it weighs next to nothing.
-            scale = np.sqrt(max(variance - noise, LEAST_INTRINSIC * variance) if np.ptp(residual) > 0 else noise)
+            scale = np.sqrt(max(variance - noise, LEAST_INTRINSIC * variance) if varies else noise)
             mag[of_band] /= scale
             mag_err[of_band] /= scale
     return replace(curve, mag=mag, mag_err=mag_err)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.kernels.peaks import SearchStatus
 
-__all__ = ["Curve", "check_points", "make_curve"]
-
+__all__ = ["LARGEST", "LEAST_SPREAD", "SMALLEST_ERROR", "Curve", "check_points", "make_curve"]
 
 #: Magnitudes and errors beyond these are no photometry, and their squares leave the range of float64.
 LARGEST = 1e30
 SMALLEST_ERROR = 1e-30
+#: Magnitudes that differ by less than this [mag] are the same.
+LEAST_SPREAD = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,9 @@ def check_points(batch: LightCurveBatch, index: int, min_n_obs: int) -> SearchSt
     if np.unique(time).size < min_n_obs:
         return SearchStatus.TOO_FEW_POINTS
     if batch.band is None:
-        return SearchStatus.CONSTANT if mag.max() == mag.min() else SearchStatus.OK
+        return SearchStatus.CONSTANT if np.ptp(mag) < LEAST_SPREAD else SearchStatus.OK
     bands = batch.band[points]
-    constant = all(np.ptp(mag[bands == band]) == 0 for band in np.unique(bands))
+    constant = all(np.ptp(mag[bands == band]) < LEAST_SPREAD for band in np.unique(bands))
     return SearchStatus.CONSTANT if constant else SearchStatus.OK
 
 

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.kernels.peaks import SearchStatus
 
-__all__ = ["MAX_BASELINE", "MAX_FREQUENCIES", "TERRESTRIAL_WINDOWS", "FrequencyGrid", "excluded_mask", "make_grid"]
+__all__ = [
+    "MAX_BASELINE",
+    "MAX_FREQUENCIES",
+    "TERRESTRIAL_WINDOWS",
+    "FrequencyGrid",
+    "excluded_mask",
+    "is_inside",
+    "make_grid",
+    "outside",
+]
 
 #: Longest grid that is searched: places in a grid are counted by 32-bit integers on some devices.
 MAX_FREQUENCIES = 2**31 - 1
@@ -132,6 +141,21 @@ def excluded_mask(frequency: NDArray[np.float64], windows: tuple[tuple[float, fl
     for low, high in windows:
         mask[np.searchsorted(frequency, low, "left") : np.searchsorted(frequency, high, "right")] = True
     return mask
+
+
+def is_inside(frequency: float, windows: tuple[tuple[float, float], ...]) -> bool:
+    """Return whether a frequency [1/d] lies in a window; both bounds belong to it."""
+    return any(low <= frequency <= high for low, high in windows)
+
+
+def outside(frequency: NDArray[np.float64], windows: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
+    """Return frequencies [1/d], float64 (n,), with those that lie in a window moved just beyond its nearer bound."""
+    result = frequency.copy()
+    for low, high in windows:
+        inside = (frequency >= low) & (frequency <= high)
+        nearer = np.where(frequency - low < high - frequency, np.nextafter(low, -np.inf), np.nextafter(high, np.inf))
+        result[inside] = nearer[inside]
+    return result
 
 
 def _baseline(batch: LightCurveBatch) -> NDArray[np.float64]:

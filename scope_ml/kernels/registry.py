@@ -227,6 +227,14 @@ def load(name: str, device: str) -> Callable[..., Any]:
             f"kernel '{entry.name}' on device '{device}' needs a package that is not installed ({error});"
             f" install it with: pip install '{EXTRAS.get(device, 'scope_ml')}'"
         ) from error
+    except RuntimeError as error:
+        # numba's words where neither the package's folder nor the user's cache can be written to.
+        if "no locator available" not in str(error):
+            raise
+        raise BackendUnavailableError(
+            f"there is no place to keep the compiled code of kernel '{entry.name}' ({error});"
+            " set the environment variable NUMBA_CACHE_DIR to a folder that can be written to"
+        ) from error
     function: Callable[..., Any] = getattr(module, function_name)
     return function
 

@@ -150,7 +150,7 @@ def search_batch(
             curve = make_curve(batch, index)
             statistic = method.prepare(curve, options)
             found = scan(statistic, grid, index, options, best=method.best)
-            frequency = refine_peaks(curve, found, grid, index, method)
+            frequency = refine_peaks(curve, found, grid, index, method, options.exclude)
             store(peaks, index, found, frequency)
             if method.false_alarm is not None:
                 width = float(grid.n_frequencies[index] * grid.step[index])
@@ -199,6 +199,9 @@ def scan(
         excluded = excluded_mask(grid.frequencies(index, start, stop), options.exclude) if options.exclude else None
         collector.add(values if best == "max" else -values, excluded)
     position, height, significance = collector.peaks()
+    if collector.scatter == 0.0 and n_frequencies > 1:
+        # The end of a flat periodogram stands out by definition only: nothing was found.
+        position, height, significance = position[:0], height[:0], significance[:0]
     return Found(
         frequency=minimum + np.rint(position) * step,
         statistic=sign * height,
@@ -209,9 +212,22 @@ def scan(
     )
 
 
-def refine_peaks(curve: Curve, found: Found, grid: FrequencyGrid, index: int, method: Method) -> NDArray[np.float64]:
-    """Return the frequencies [1/d] of the peaks of light curve `index` between the points of its grid."""
-    return refine_frequency(curve, found.frequency, float(grid.step[index]), method.n_harmonics, grid.bounds(index))
+def refine_peaks(
+    curve: Curve,
+    found: Found,
+    grid: FrequencyGrid,
+    index: int,
+    method: Method,
+    exclude: tuple[tuple[float, float], ...],
+) -> NDArray[np.float64]:
+    """Return the frequencies [1/d] of the peaks of light curve `index` between the points of its grid.
+
+    A peak that the fit would move into a window of `exclude` [1/d] stays on its grid point, which is outside.
+    """
+    refined = refine_frequency(curve, found.frequency, float(grid.step[index]), method.n_harmonics, grid.bounds(index))
+    for low, high in exclude:
+        refined = np.where((refined >= low) & (refined <= high), found.frequency, refined)
+    return refined
 
 
 def store(peaks: PeriodogramPeaks, index: int, found: Found, frequency: NDArray[np.float64]) -> None:

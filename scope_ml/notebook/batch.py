@@ -23,6 +23,9 @@ __all__ = ["search_periods"]
 #: needs many more to be busy.
 TOGETHER = {"cpu": 64, "gpu": 4096}
 
+#: Pieces for each thread of a CPU, so that none waits long for the last one.
+PIECES_PER_THREAD = 4
+
 #: Columns of each peak, and their units.
 PEAK_COLUMNS = {
     "period": b"d",
@@ -95,11 +98,14 @@ def search_periods(
         piece = batch.slice(start, start + size)
         return _rows(piece, kernel(piece, search.grid(piece), options), search)
 
+    workers = workers or usable_cores()
     size = TOGETHER.get(device, TOGETHER["cpu"])
+    if device != "gpu" and not search.shared_epochs:
+        size = min(size, max(1, -(-len(batch) // (PIECES_PER_THREAD * workers))))
     # An empty batch is searched too, for the columns.
     starts = range(0, max(len(batch), 1), size)
     tables = []
-    for start, table in zip(starts, ThreadExecutor(workers=workers or usable_cores()).map(run, starts), strict=True):
+    for start, table in zip(starts, ThreadExecutor(workers=workers).map(run, starts), strict=True):
         tables.append(table)
         if progress is not None:
             progress(min(start + size, len(batch)), len(batch))

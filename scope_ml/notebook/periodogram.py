@@ -33,8 +33,12 @@ REASONS: Mapping[str, str] = {
     "constant": "all magnitudes are the same",
     "grid_too_short": "the baseline holds no two cycles of max_frequency",
     "grid_too_long": "too many trial frequencies; is a time wrong?",
-    "no_peak": "the periodogram has no peak outside the excluded windows",
+    "no_peak": "the periodogram has no peak outside the excluded windows, or is flat",
 }
+
+
+#: Searches whose statistic is known at their candidates only.
+WITHOUT_SPECTRUM = ("best",)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -50,11 +54,13 @@ class Periodogram:
     statistic
         The method's own measure there: power in [0, 1] for ls, entropy [nat] for ce (small is good), ...
     significance
-        Distance of the statistic from the mean of the periodogram, in its standard deviations.
+        Distance of the statistic from the mean of the periodogram, in its standard deviations; of best the probability
+        of the period, from 0 to 1.
     false_alarm_probability
         Probability that noise alone gives such a peak anywhere in the range; NaN where no theory gives it.
     spectrum
-        All trial frequencies [1/d] and their statistic, ``spectrum.frequency`` and ``spectrum.statistic``, or None.
+        All trial frequencies [1/d] and their statistic, ``spectrum.frequency`` and ``spectrum.statistic``, or None; best,
+        which weighs candidates, has none.
     components
         For nested searches the results of those that it is made of, by method.
     batch, search, device
@@ -89,7 +95,7 @@ class Periodogram:
 
     def with_spectrum(self) -> Periodogram:
         """Return the same with its `spectrum`, searching once more where it was not kept."""
-        if self.spectrum is not None or self.status != "ok":
+        if self.spectrum is not None or self.status != "ok" or self.method in WITHOUT_SPECTRUM:
             return self
         return _search(self.batch, self.search, self.device, return_spectrum=True)
 
@@ -161,9 +167,9 @@ def periodogram(  # noqa: PLR0913, PLR0917 - the options that people set by name
     n_peaks
         Peaks to return.
     device
-        ``"cpu"``, ``"gpu"`` or ``"auto"``.
+        ``"cpu"``, ``"gpu"``, ``"auto"``, or ``"reference"`` for the definition in plain NumPy.
     return_spectrum
-        Keep the whole periodogram.
+        Keep the whole periodogram; best has none.
     **settings
         Other options of the period search, as on the command line: n_phase_bins, n_mag_bins, n_harmonics, q_min,
         exclude_terrestrial, ...

@@ -40,7 +40,7 @@ STATISTICS = {
     "bls": "BLS power",
     "fpw": "FPW signal",
     "ls_ce_aov": "AOV F",
-    "best": "score",
+    "best": "log evidence",
 }
 
 #: Room that the number of a peak takes, as fractions of the axes.

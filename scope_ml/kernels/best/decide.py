@@ -19,7 +19,7 @@ from scope_ml.kernels.best.score import Evidence, Scores, refined, score
 from scope_ml.kernels.best.series import CELL, count_cells, make_series
 from scope_ml.kernels.best.shape import eclipsing, measure_shape
 from scope_ml.kernels.curve import Curve
-from scope_ml.kernels.grid import FrequencyGrid
+from scope_ml.kernels.grid import FrequencyGrid, is_inside, outside
 
 __all__ = ["Ranked", "Tools", "decide_curve"]
 
@@ -79,17 +79,17 @@ def decide_curve(
         return None
     baseline = float(curve.time[-1])
     low, high = grid.bounds(index)
-    scores = score(tools.evidence, series, candidates, baseline=baseline, lowest=low)
+    scores = score(tools.evidence, series, candidates, baseline=baseline, lowest=low, exclude=exclude)
     independent = _independent_share(scores, curve)
     probability = _probability(
         independent * scores.log_evidence, int(grid.n_frequencies[index]) / grid.samples_per_peak
     )
     n_kept = min(n_peaks + 1, scores.frequency.size)
     frequency = np.array([refined(tools.evidence, scores.series, f, baseline) for f in scores.frequency[:n_kept]])
-    frequency = np.clip(frequency, low, high)
+    frequency = outside(np.clip(frequency, low, high), exclude)
     shape = measure_shape(scores.series, float(frequency[0]))
     half = 0.5 * float(frequency[0])
-    allowed = half >= low and not any(first <= half <= last for first, last in exclude)
+    allowed = half >= low and not is_inside(half, exclude)
     doubled = allowed and eclipsing(shape, baseline * float(frequency[0]))
     alias = _alias(scores, curve)
     decision = Decision(

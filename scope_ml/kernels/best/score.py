@@ -1,6 +1,6 @@
 """Marginal likelihoods of the candidates of one light curve, made robust, and the frequencies at which they are highest.
 
-May import `likelihood`, `proposals` and `series` of `best`.
+May import `likelihood`, `proposals` and `series` of `best`, and `grid`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scope_ml.kernels.best.likelihood import unexplained
 from scope_ml.kernels.best.proposals import SAME, Candidates
 from scope_ml.kernels.best.series import Series, downweighted, worth
+from scope_ml.kernels.grid import is_inside
 
 __all__ = ["Evidence", "Scores", "refined", "score"]
 
@@ -52,7 +53,13 @@ class Scores:
 
 
 def score(
-    evidence: Evidence, series: list[Series], candidates: Candidates, *, baseline: float, lowest: float
+    evidence: Evidence,
+    series: list[Series],
+    candidates: Candidates,
+    *,
+    baseline: float,
+    lowest: float,
+    exclude: tuple[tuple[float, float], ...] = (),
 ) -> Scores:
     """Score the candidates twice: to find the points that none explains, and with these down-weighted.
 
@@ -65,6 +72,8 @@ def score(
         What is scored, and by what.
     baseline, lowest
         Length of the light curve [d], and lowest frequency of the grid [1/d].
+    exclude
+        Windows [1/d] in which twice the best period is no candidate.
     """
     side = np.arange(-N_SIDE, N_SIDE + 1, dtype=np.float64) * (SPACING / baseline)
     trial = candidates.frequency[:, None] + side
@@ -76,7 +85,8 @@ def score(
         for part, fit in zip(series, fits, strict=True)
     ]
     winner = float(trial.flat[top[order[0]]])
-    candidates = _with_half(candidates, winner, baseline, lowest)
+    if not is_inside(0.5 * winner, exclude):
+        candidates = _with_half(candidates, winner, baseline, lowest)
     trial = candidates.frequency[:, None] + side
     counted = [worth(part, 1.0 / winner) for part in weighed]
     fits = [evidence(part, trial.ravel()) for part in counted]

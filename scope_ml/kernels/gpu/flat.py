@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.kernels.curve import Curve, check_points
+from scope_ml.kernels.curve import LARGEST, LEAST_SPREAD, SMALLEST_ERROR, Curve, check_points
 from scope_ml.kernels.peaks import SearchStatus
 
 __all__ = ["Flat", "check", "has_one_band", "take"]
@@ -80,7 +80,8 @@ def check(batch: LightCurveBatch, min_n_obs: int, one_band: NDArray[np.bool_]) -
     if filled.size == 0:
         return status
     start, n_obs = batch.offsets[filled], batch.n_obs[filled]
-    valid = np.isfinite(batch.time) & np.isfinite(batch.mag) & np.isfinite(batch.mag_err) & (batch.mag_err > 0)
+    valid = np.isfinite(batch.time) & (np.abs(batch.mag) < LARGEST)
+    valid &= (batch.mag_err > SMALLEST_ERROR) & (batch.mag_err < LARGEST)
     finite = np.logical_and.reduceat(valid, start)
     rising = batch.time[1:] > batch.time[:-1]
     inside = np.ones(batch.n_points, dtype=np.bool_)
@@ -89,7 +90,9 @@ def check(batch: LightCurveBatch, min_n_obs: int, one_band: NDArray[np.bool_]) -
     n_times = 1 + np.add.reduceat(np.concatenate(([False], rising)) & inside, start)
     falls = np.concatenate(([False], batch.time[1:] < batch.time[:-1])) & inside
     plain = ~np.logical_or.reduceat(falls, start) & one_band[filled]
-    constant = np.maximum.reduceat(batch.mag, start) == np.minimum.reduceat(batch.mag, start)
+    with np.errstate(invalid="ignore"):
+        spread = np.maximum.reduceat(batch.mag, start) - np.minimum.reduceat(batch.mag, start)
+    constant = spread < LEAST_SPREAD
     found = np.select(
         [~finite, n_obs < min_n_obs, n_times == 1, n_times < min_n_obs, constant],
         [

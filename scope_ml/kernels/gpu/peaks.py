@@ -109,9 +109,14 @@ class Scan:
         significance[scatter == 0] = np.nan
         first = asked.grid.minimum[asked.rows]
         last = first + (asked.grid.n_frequencies[asked.rows] - 1) * asked.grid.step[asked.rows]
+        frequency = np.clip(refined.reshape(n_rows, asked.n_peaks), first[:, None], last[:, None])
+        on_grid = first[:, None] + chosen["index"] * asked.grid.step[asked.rows, None]
+        # As `search.refine_peaks`: a peak does not leave the grid point for an excluded window.
+        for low, high in asked.exclude:
+            frequency = np.where((frequency >= low) & (frequency <= high), on_grid, frequency)
         return Peaks(
             n_found=(chosen["index"] >= 0).sum(axis=1),
-            frequency=np.clip(refined.reshape(n_rows, asked.n_peaks), first[:, None], last[:, None]),
+            frequency=frequency,
             statistic=statistic,
             significance=significance,
             mean=mean,

@@ -109,6 +109,9 @@ def _start(
 def _finish(started: _Started, grid: FrequencyGrid) -> list[Found]:
     """Wait for a chunk; return peaks, refined, and moments of each of its light curves."""
     peaks = started.scan.finish()
+    # As `search.scan`: nothing was found in a periodogram that is the same everywhere.
+    flat = (peaks.scatter == 0.0) & (grid.n_frequencies[started.chunk.rows] > 1)
+    n_found = np.where(flat, 0, peaks.n_found)
     found = [
         Found(
             frequency=peaks.frequency[i, :n],
@@ -118,7 +121,7 @@ def _finish(started: _Started, grid: FrequencyGrid) -> list[Found]:
             scatter=scatter,
         )
         for i, (n, mean, scatter) in enumerate(
-            zip(peaks.n_found.tolist(), peaks.mean.tolist(), peaks.scatter.tolist(), strict=True)
+            zip(n_found.tolist(), peaks.mean.tolist(), peaks.scatter.tolist(), strict=True)
         )
     ]
     return found if started.values is None else _with_spectra(found, started, grid)

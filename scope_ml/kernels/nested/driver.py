@@ -76,14 +76,15 @@ def _search_one(
     for name, method in (("ls", methods.ls), ("ce", methods.ce)):
         n_peaks = max(options.n_candidates, options.n_peaks)
         found = scan(method.prepare(curve, options), grid, index, quiet, best=method.best, n_peaks=n_peaks)
-        refined = refine_peaks(curve, found, grid, index, method)
+        refined = refine_peaks(curve, found, grid, index, method, options.exclude)
         store(peaks.components[name], index, found, refined)
         proposed.append(refined[: options.n_candidates])
     candidates = merge_candidates(proposed[0], proposed[1], step * grid.samples_per_peak)
     aov = methods.aov.prepare(curve, options)
     if options.aov_everywhere:
         whole = scan(aov, grid, index, options, best=methods.aov.best)
-        store(peaks.components["aov"], index, whole, refine_peaks(curve, whole, grid, index, methods.aov))
+        refined = refine_peaks(curve, whole, grid, index, methods.aov, options.exclude)
+        store(peaks.components["aov"], index, whole, refined)
         decided = _decide(aov, candidates, step, (whole.mean, whole.scatter))
         decided = replace(decided, spectrum=whole.spectrum)
     else:

@@ -32,7 +32,7 @@ class SearchStatus(IntEnum):
     GRID_TOO_SHORT = 5
     #: More trial frequencies than `grid.MAX_FREQUENCIES`, or a baseline above `grid.MAX_BASELINE`.
     GRID_TOO_LONG = 6
-    #: No local maximum outside the excluded windows.
+    #: No local maximum outside the excluded windows, or the same value everywhere.
     NO_PEAK = 7
 
     @property

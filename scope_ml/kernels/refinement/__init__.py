@@ -52,11 +52,11 @@ def refine_period(
     Raises
     ------
     ConfigError
-        If there is no such class, or the period is not positive.
+        If there is no such class, or the period is no positive number.
     DataError
-        If the columns differ in length.
+        If the columns differ in length, or one is not a list of numbers.
     """
-    columns = [np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (time, mag, mag_err)]
+    columns = [_column(name, values) for name, values in (("time", time), ("mag", mag), ("mag_err", mag_err))]
     bands = None if band is None else np.atleast_1d(np.asarray(band))
     lengths = [values.size for values in (*columns, *(() if bands is None else (bands,)))]
     if len(set(lengths)) > 1:
@@ -65,6 +65,16 @@ def refine_period(
     kept = [[values[good]] for values in columns]
     batch = LightCurveBatch.from_lists([0], *kept, bands=None if bands is None else [bands[good]])
     return refine_periods(batch, [period], [class_tag])[0]
+
+
+def _column(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    try:
+        column = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is no list of numbers ({error}); give one number a point") from error
+    if column.ndim > 1:
+        raise DataError(f"{name} has the shape {column.shape}; give one number a point")
+    return column
 
 
 def refine_periods(
@@ -95,7 +105,12 @@ def refine_periods(
     refined = []
     for index, (given, tag) in enumerate(zip(period, class_tag, strict=True)):
         expected_minima(tag)
-        value = float(given)
+        try:
+            value = float(given)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"the period of light curve {index} is {given!r}; give a positive number of days"
+            ) from error
         if value <= 0 or np.isinf(value):
             raise ConfigError(f"the period of light curve {index} is {value}; give a positive number of days")
         if np.isnan(value) or check_points(batch, index, MIN_N_OBS) != SearchStatus.OK:

@@ -53,6 +53,6 @@ def expected_minima(class_tag: str) -> Minima:
     """
     if class_tag not in EXPECTED:
         raise ConfigError(
-            f"class_tag is '{class_tag}'; it must be the tag of a class, as 'ea' or 'rrab'{suggest(class_tag, EXPECTED)}"
+            f"class_tag is '{class_tag}'; it must be the tag of a class, as 'ea' or 'rrab'{suggest(str(class_tag).lower(), EXPECTED)}"
         )
     return EXPECTED[class_tag]

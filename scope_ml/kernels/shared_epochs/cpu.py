@@ -185,7 +185,7 @@ def _search(
 def _store(peaks: PeriodogramPeaks, lane: _Lane) -> Spectrum | None:
     """Write the result of one light curve and return its periodogram."""
     found = lane.found()
-    frequency = refine_peaks(lane.curve, found, lane.grid, lane.source, lane.method)
+    frequency = refine_peaks(lane.curve, found, lane.grid, lane.source, lane.method, lane.options.exclude)
     store(peaks, lane.source, found, frequency)
     if lane.method.false_alarm is not None:
         width = float(lane.n_frequencies * lane.grid.step[lane.source])

@@ -229,6 +229,17 @@ def test_result_depends_on_neither_batch_nor_order_nor_origin_of_time():
     np.testing.assert_allclose(search(later, n_peaks=3).frequency, alone.frequency, rtol=1e-7)
 
 
+def test_no_period_is_moved_into_an_excluded_window():
+    star = observe(sawtooth)
+    found = search(star, n_peaks=5).frequency[0]
+    for frequency in found[np.isfinite(found)]:
+        # The peak stands within a step of the bound, where the refinement would cross it.
+        for window in ((frequency - 1e-4, frequency + 0.05), (frequency - 0.05, frequency + 1e-4)):
+            peaks = search(star, n_peaks=5, exclude=(window,))
+            inside = (peaks.frequency >= window[0]) & (peaks.frequency <= window[1])
+            assert not inside.any()
+
+
 def test_excluded_windows_hold_no_period():
     star = observe(eclipses, n=250)
     free = search(star).decisions[0]

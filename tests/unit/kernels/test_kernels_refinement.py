@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.errors import ConfigError, DataError
+from scope_ml.errors import ConfigError, DataError, ScopeError
 from scope_ml.kernels.refinement import refine_period, refine_periods
 from scope_ml.kernels.refinement.expectations import EXPECTED, Minima, expected_minima
 from scope_ml.taxonomy import load_classes, packaged_conf_dir
@@ -125,3 +125,21 @@ def test_what_is_wrong_is_said():
         refine_period(light_curve[0][:5], *light_curve[1:], 0.5, "ea")
     with pytest.raises(DataError, match="1 periods"):
         refine_periods(LightCurveBatch.from_lists([], [], [], []), [0.5], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"period": None}, "positive number of days"),
+        ({"period": "x"}, "positive number of days"),
+        ({"class_tag": "EA"}, "did you mean 'ea'"),
+        ({"class_tag": None}, "tag of a class"),
+        ({"mag": [[1.0, 2.0]]}, "one number a point"),
+        ({"mag_err": ["a", "b"]}, "no list of numbers"),
+    ],
+)
+def test_bad_arguments_are_one_line(given, message):
+    good = {"time": [1.0, 2.0], "mag": [15.0, 15.1], "mag_err": [0.1, 0.1], "period": 0.7, "class_tag": "ea"}
+    with pytest.raises(ScopeError, match=message) as caught:
+        refine_period(**good | given)
+    assert "\n" not in str(caught.value)

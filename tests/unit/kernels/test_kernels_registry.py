@@ -53,6 +53,17 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
     assert available_devices("broken") == ()
 
 
+def test_no_place_for_compiled_code_is_named_with_the_way_to_give_one(monkeypatch):
+    def nowhere(name):
+        raise RuntimeError("cannot cache function '_moments': no locator available for file 'cpu.py'")
+
+    monkeypatch.setattr("scope_ml.kernels.registry.import_module", nowhere)
+    load.cache_clear()
+    with pytest.raises(BackendUnavailableError, match="set the environment variable NUMBA_CACHE_DIR"):
+        load("fourier", "cpu")
+    load.cache_clear()
+
+
 def test_the_table_itself_imports_nothing_heavy(root):
     code = (
         "import sys; import scope_ml.kernels.registry, scope_ml.features.registry, scope_ml.features.extract;"

@@ -238,3 +238,59 @@ def test_a_nested_search_of_a_bad_light_curve_is_a_status_everywhere():
         assert np.isnan(row.frequency[1]).all()
     assert peaks.spectra[0].statistic.size == grid.n_frequencies[0]
     assert peaks.spectra[1] is None
+
+
+def near_a_window(curve, frequency, options):
+    """A statistic whose top lies on the grid beside a window, while the points have their period inside it."""
+    return -np.abs(frequency - 1.7375)
+
+
+@pytest.mark.parametrize("search", ["single", "nested"])
+def test_no_peak_is_refined_into_an_excluded_window(search):
+    batch = batch_of(sinusoid())
+    grid = make_grid(batch, max_frequency=3.0, samples_per_peak=10)
+    options = SearchOptions(n_peaks=1, exclude=((1.5, 1.73735),))
+    method = Method(prepare=defined_by(near_a_window), min_n_obs=4)
+    if search == "single":
+        found = [search_batch(method, batch, grid, options)]
+    else:
+        peaks = search_nested(Components(ls=method, ce=method, aov=method), batch, grid, options)
+        found = [peaks, *peaks.components.values()]
+    assert search_batch(method, batch, grid, SearchOptions()).frequency[0, 0] < 1.73735
+    for peaks in found:
+        assert 1.73735 < peaks.frequency[0, 0] < 1.7376
+
+
+def test_magnitudes_whose_squares_vanish_are_constant():
+    t, m, e, band = sinusoid(n=30, bands=2)
+    assert check_points(batch_of((t, m * 1e-200, e)), 0, 4) == SearchStatus.CONSTANT
+    assert check_points(batch_of((t, m * 1e-200, e, band), band=True), 0, 4) == SearchStatus.CONSTANT
+    assert check_points(batch_of((t, m * 1e-25, e)), 0, 4) == SearchStatus.OK
+    m[band == 1] *= 1e-200
+    scaled = normalise(Curve(time=t, mag=m, mag_err=e, band=band, n_bands=2))
+    assert np.isfinite(scaled.mag).all()
+    assert np.isfinite(scaled.mag_err).all()
+    assert np.all(scaled.mag[band == 1] == 0)
+
+
+def test_a_band_of_noise_does_not_drown_the_others():
+    curve = curve_of(bands=2, noise=0.01)
+    noise = np.random.default_rng(4).normal(0, 0.01, curve.mag.size)
+    mag = np.where(curve.band == 1, noise, curve.mag)
+    scaled = normalise(Curve(time=curve.time, mag=mag, mag_err=curve.mag_err, band=curve.band, n_bands=2))
+    assert np.var(scaled.mag[curve.band == 1]) < 2.1 * np.var(scaled.mag[curve.band == 0])
+
+
+def test_a_flat_periodogram_has_no_peak_unless_it_is_a_single_frequency():
+    batch = batch_of(sinusoid())
+    method = Method(prepare=defined_by(lambda curve, frequency, options: np.zeros(frequency.size)), min_n_obs=4)
+    nested = Components(ls=method, ce=method, aov=method)
+    for n, status in ((1, SearchStatus.OK), (2, SearchStatus.NO_PEAK), (500, SearchStatus.NO_PEAK)):
+        grid = make_grid(batch, min_frequency=1.0, max_frequency=1.0 + (n - 0.5) / 9000.0, samples_per_peak=10)
+        assert (grid.n_frequencies[0] == 1) == (n == 1)
+        for peaks in (
+            search_batch(method, batch, grid, SearchOptions()),
+            search_nested(nested, batch, grid, SearchOptions()),
+        ):
+            assert peaks.status[0] == status
+            assert np.isfinite(peaks.frequency[0, 0]) == (status == SearchStatus.OK)

@@ -25,7 +25,7 @@ def test_its_python_runs_as_it_is_written(page):
     pyplot.switch_backend("agg")
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     try:
         for block in blocks:
             exec(block, names)
@@ -53,6 +53,6 @@ def test_what_is_better_is_what_the_kernels_say(page):
 
 def test_every_option_it_names_is_one(page):
     options = {line.key for line in describe(PeriodSearch, "period_search")}
-    named = set(re.findall(r"`?(period_search\.\w+)", page))
+    named = set(re.findall(r"`?(period_search\.(?!md\b)\w+)", page))
     assert len(named) > 5
     assert named <= options

@@ -50,6 +50,22 @@ def test_the_spectrum_is_kept_if_asked_for_and_found_again_if_not():
     np.testing.assert_array_equal(again.frequency, kept.frequency)
 
 
+def test_best_has_no_spectrum_and_does_not_search_for_it_again():
+    found = search(*star(), method="best", return_spectrum=True)
+    assert found.spectrum is None
+    assert found.with_spectrum() is found
+
+
+@pytest.mark.parametrize("method", ["ls", "mhaov"])
+def test_a_flat_periodogram_gives_no_period(method):
+    # One point has all the weight, so every frequency fits it.
+    t, m, e = star()
+    e[3] = 1e-9
+    found = search(t, m, e, method=method)
+    assert found.status == "no_peak"
+    assert np.isnan(found.period).all()
+
+
 def test_neither_order_nor_kind_of_the_arrays_changes_the_result():
     t, m, e = star()
     expected = search(t, m, e).frequency

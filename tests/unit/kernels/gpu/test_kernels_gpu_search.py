@@ -158,6 +158,11 @@ def broken(batch, column, value):
     return LightCurveBatch(id=batch.id, offsets=batch.offsets, band=batch.band, **values)
 
 
+BAD_POINTS = (
+    ("time", np.nan), ("mag", np.inf), ("mag", 1e40), ("mag_err", 0.0), ("mag_err", 1e-40), ("mag_err", 1e40)
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("bands", [False, True])
 def test_statuses_and_points_are_those_of_the_cpu(bands):
     flat = import_module("scope_ml.kernels.gpu.flat")
@@ -171,8 +176,16 @@ def test_statuses_and_points_are_those_of_the_cpu(bands):
     batch = LightCurveBatch(
         id=batch.id, offsets=batch.offsets, time=time, mag=mag, mag_err=batch.mag_err, band=batch.band
     )
-    cases = [batch, *(broken(batch, *case) for case in (("time", np.nan), ("mag", np.inf), ("mag_err", 0.0)))]
-    for case in (*cases, batch.slice(0, 1), batch.slice(0, 0)):
+    cases = [batch, *(broken(batch, *case) for case in BAD_POINTS)]
+    tiny = LightCurveBatch(
+        id=batch.id,
+        offsets=batch.offsets,
+        time=time,
+        mag=mag * 1e-200,
+        mag_err=batch.mag_err,
+        band=batch.band,
+    )
+    for case in (*cases, tiny, batch.slice(0, 1), batch.slice(0, 0)):
         one_band = flat.has_one_band(case)
         np.testing.assert_array_equal(
             one_band, [case.band is None or np.unique(case[i].band).size <= 1 for i in range(len(case))]
