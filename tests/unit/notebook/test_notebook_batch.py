@@ -46,7 +46,10 @@ def test_neither_pieces_nor_threads_change_the_table(workers, monkeypatch):
     told = []
     found = scope_ml.search_periods(batch, "aov", workers=workers, progress=lambda *n: told.append(n), **OPTIONS)
     assert found.equals(expected)
-    assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+    # At most two at a time, fewer where there are many threads.
+    piece = told[0][0]
+    assert 1 <= piece <= 2
+    assert told == [(min(done, 9), 9) for done in range(piece, 9 + piece, piece)]
     assert found["period"].num_chunks == 1
 
 
