@@ -28,12 +28,11 @@ from scope_ml.core.provenance import Input, TableMetadata
 from scope_ml.errors import ConfigError, EmptySelectionError
 from scope_ml.features.cleaning import Cleaning, CleaningStatus, clean
 from scope_ml.features.shards import shards
-from scope_ml.io.lightcurves import open_light_curves
 from scope_ml.io.parquet_files import ParquetTableWriter
 from scope_ml.io.tables import described, read_batches
 from scope_ml.stages.catalogue_classes import ClassChoice
 from scope_ml.stages.catalogue_rows import RowIndex
-from scope_ml.stages.generate_features import SURVEY_FOLDER, SourceConfig
+from scope_ml.stages.generate_features import SourceConfig, open_source
 
 __all__ = ["CatalogueSource", "Refined", "Refinement", "refine_catalogue"]
 
@@ -61,9 +60,7 @@ class CatalogueSource(SourceConfig):
             return None
         if not self.path:
             raise ConfigError("'source.path' is empty; give source.path=..., or leave it out", key="source.path")
-        path = Path(self.path)
-        folder = path / SURVEY_FOLDER if self.kind == "survey" else path
-        return open_light_curves(folder, layout=self.layout, bands=self.bands)
+        return open_source(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from scope_ml.io.parts import Parts
 from scope_ml.io.tables import table_format
 from scope_ml.kernels.registry import resolve_device
 
-__all__ = ["GenerateFeatures", "SourceConfig", "run"]
+__all__ = ["GenerateFeatures", "SourceConfig", "open_source", "run"]
 
 #: Folder of an embedded survey that holds its light curves.
 SURVEY_FOLDER = "ZTF_sources"
@@ -140,7 +140,7 @@ def _generate(config: GenerateFeatures, output: Path, progress: Progress) -> Rep
     table_format(output)
     device = resolve_device(config.machine.device, searches(config.features, config.period_search))
     extraction = Extraction(choice=config.features, search=config.period_search, device=device, names=config.names)
-    source = _open(config.source)
+    source = open_source(config.source)
     check_writable(output, *_beside(output).values())
     key = _parts_key(config, source, extraction)
     folder = output.with_name(f"{output.name}.parts")
@@ -169,7 +169,14 @@ def _generate(config: GenerateFeatures, output: Path, progress: Progress) -> Rep
     return report
 
 
-def _open(config: SourceConfig) -> LightCurveSource:
+def open_source(config: SourceConfig) -> LightCurveSource:
+    """Return the light curves that a source group names; `path` is given.
+
+    Raises
+    ------
+    ScopeError
+        If there are none.
+    """
     path = Path(config.path)
     if config.kind == "survey":
         path = path / SURVEY_FOLDER

@@ -14,7 +14,6 @@ from scope_ml.kernels.curve import Curve
 from scope_ml.kernels.grid import make_grid
 from scope_ml.kernels.peaks import SearchOptions, SearchStatus
 from scope_ml.kernels.phase_bins.cpu import MAX_BINS as MOST_THAT_PHASES_TAKE
-from scope_ml.kernels.phase_bins.cpu import fill_bins
 
 #: Cycles by which a point may miss its bin: the bound that `phase_bins` states.
 PHASE_BOUND = 2.0**-24
@@ -208,17 +207,6 @@ def test_a_hundred_thousand_points_in_one_bin_do_not_overflow(n_bins):
     within = ((even - even.mean()) ** 2).sum() + ((odd - odd.mean()) ** 2).sum()
     expected = (n - n_bins) / (n_bins - 1) * between / within
     assert evaluate(curve, 0.5, 0.0, 1, options)[0] == pytest.approx(expected, rel=1e-6)
-
-
-def test_bins_made_elsewhere_in_any_order():
-    curve = make(150)
-    order = np.random.default_rng(2).permutation(150)
-    shuffled = Curve(time=curve.time[order], mag=curve.mag[order], mag_err=curve.mag_err, band=curve.band)
-    bins = np.empty((150, 256), dtype=np.uint8)
-    fill_bins(shuffled.time, 2.5, 1e-5, 20, bins)
-    out = np.empty(200)
-    cpu.prepare(shuffled, SearchOptions()).evaluate_bins(bins, out)
-    np.testing.assert_allclose(out, evaluate(curve, 2.5, 1e-5, 200), rtol=1e-12)
 
 
 def test_threads_do_not_disturb_one_another():
