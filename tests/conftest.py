@@ -10,6 +10,8 @@ import pytest
 # TensorFlow reads these when it is imported, in this process or in those the tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Small matrices: on a busy machine threads that wait for one another take ten times as long as one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

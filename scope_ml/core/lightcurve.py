@@ -21,12 +21,12 @@ from scope_ml.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LightCurve", "LightCurveBatch"]
+__all__ = ["POINT_COLUMNS", "LightCurve", "LightCurveBatch"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
-#: Per-point columns in the order of the fields; the last two are optional.
-POINT_COLUMNS = ("time", "mag", "mag_err", "band", "flags")
+#: Per-point columns in the order of the fields; the last three are optional.
+POINT_COLUMNS = ("time", "mag", "mag_err", "band", "flags", "programid")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +39,7 @@ class LightCurve:
         Integer or string, as given.
     time, mag, mag_err
         Shape (n_obs,); [d, HJD], [mag], [mag].
-    band, flags
+    band, flags, programid
         Shape (n_obs,) or None.
     """
 
@@ -49,6 +49,7 @@ class LightCurve:
     mag_err: Array
     band: Array | None = None
     flags: Array | None = None
+    programid: Array | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -75,6 +76,9 @@ class LightCurveBatch:
         Shape (N,), strings or integer codes per point, or None.
     flags
         Shape (N,), integers (`catflags`; 0 is clean), or None.
+    programid
+        Shape (N,), integers: the observing programme that took the point (ZTF: 1 public, 2 partnership, 3 Caltech), or
+        None.
 
     Raises
     ------
@@ -89,6 +93,7 @@ class LightCurveBatch:
     mag_err: Array
     band: Array | None = None
     flags: Array | None = None
+    programid: Array | None = None
 
     def __post_init__(self) -> None:
         for name in ("id", "offsets", *POINT_COLUMNS):
@@ -96,7 +101,7 @@ class LightCurveBatch:
             if value is not None:
                 object.__setattr__(self, name, _read_only(np.asarray(value), name))
         check_ids(self.id)
-        check_points(time=self.time, mag=self.mag, mag_err=self.mag_err, band=self.band, flags=self.flags)
+        check_points(**{name: getattr(self, name) for name in POINT_COLUMNS})
         check_offsets(self.offsets, n_sources=len(self.id), n_points=len(self.time))
 
     @classmethod
@@ -116,7 +121,7 @@ class LightCurveBatch:
         return len(self.id)
 
     def __repr__(self) -> str:
-        extras = "".join(f", {name}" for name in ("band", "flags") if getattr(self, name) is not None)
+        extras = "".join(f", {name}" for name in POINT_COLUMNS[3:] if getattr(self, name) is not None)
         return f"LightCurveBatch({len(self)} light curves, {self.n_points} points, {self.mag.dtype}{extras})"
 
     def __iter__(self) -> Iterator[LightCurve]:
@@ -194,7 +199,7 @@ class LightCurveBatch:
         Raises
         ------
         DataError
-            If there is no batch, or some have integer and some string ids, or only some have `band` or `flags`.
+            If there is no batch, or some have integer and some string ids, or only some have an optional column.
         """
         if not batches:
             raise DataError("cannot concatenate no light-curve batches; give at least one")
@@ -223,6 +228,7 @@ class LightCurveBatch:
         *,
         bands: Sequence[Any] | None = None,
         flags: Sequence[Any] | None = None,
+        programids: Sequence[Any] | None = None,
     ) -> LightCurveBatch:
         """Make a batch of one sequence per light curve and column; for tests, notebooks and small input.
 
@@ -233,7 +239,7 @@ class LightCurveBatch:
         """
         names = np.asarray(ids, dtype=object) if len(ids) and isinstance(ids[0], str) else np.asarray(ids)
         names = names.astype(np.int64) if names.size == 0 else names
-        given = {"time": times, "mag": mags, "mag_err": mag_errs, "band": bands, "flags": flags}
+        given = dict(zip(POINT_COLUMNS, (times, mags, mag_errs, bands, flags, programids), strict=True))
         lists = {name: [np.asarray(item) for item in values] for name, values in given.items() if values is not None}
         lengths = np.array([len(item) for item in lists["time"]], dtype=np.int64)
         for name, items in lists.items():
@@ -251,12 +257,13 @@ class LightCurveBatch:
         mag_err: str = "magerr",
         band: str | None = None,
         flags: str | None = "catflags",
+        programid: str | None = "programid",
     ) -> LightCurveBatch:
         """Make a batch of a table with one row a light curve and list columns, sharing its memory.
 
         Nothing is copied but the ids (if strings) and the offsets, unless a column has several chunks, holds nulls,
         or is of mixed precision. Null lists become empty light curves; a null magnitude or time becomes NaN, a null
-        flag has all bits set, so that it never counts as clean.
+        flag or programid has all bits set, so that it never counts as clean or allowed.
 
         Parameters
         ----------
@@ -264,8 +271,9 @@ class LightCurveBatch:
             Any Arrow table, sliced or chunked, with ``list`` or ``large_list`` columns.
         id, time, mag, mag_err
             Names of the columns; time in [d, HJD], float64.
-        band, flags
-            Names of optional list columns; `flags` may be absent from the table, `band` may not if it is named.
+        band, flags, programid
+            Names of optional list columns; `flags` and `programid` may be absent from the table, `band` may not if it
+            is named.
 
         Raises
         ------
@@ -278,12 +286,11 @@ class LightCurveBatch:
         """
         from scope_ml.core.lightcurve_arrow import batch_from_arrow
 
-        return batch_from_arrow(
-            table, {"id": id, "time": time, "mag": mag, "mag_err": mag_err, "band": band, "flags": flags}
-        )
+        names = {"time": time, "mag": mag, "mag_err": mag_err, "band": band, "flags": flags, "programid": programid}
+        return batch_from_arrow(table, {"id": id, **names})
 
     def to_arrow(self) -> pa.Table:
-        """Return a table `id`, `hjd`, `mag`, `magerr` and, where there, `band`, `catflags`; the points share memory."""
+        """Return a table `id`, `hjd`, `mag`, `magerr` and, where there, `band`, `catflags`, `programid`, sharing memory."""
         from scope_ml.core.lightcurve_arrow import batch_to_arrow
 
         return batch_to_arrow(self)
@@ -296,7 +303,7 @@ def _offsets_of(lengths: Array) -> npt.NDArray[np.int64]:
 def _joined(name: str, items: list[Array]) -> Array:
     """Join lists; empty ones have no say in the dtype, and whole numbers of time or magnitude become float64."""
     filled = [item for item in items if len(item)]
-    is_float = name not in ("band", "flags")
+    is_float = name in ("time", "mag", "mag_err")
     if not filled:
         return np.zeros(0, np.float64 if is_float else np.int64)
     values = np.concatenate(filled)

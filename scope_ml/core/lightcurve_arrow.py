@@ -24,6 +24,9 @@ __all__ = ["batch_from_arrow", "batch_to_arrow", "is_list", "list_lengths"]
 #: What messages call the table.
 WHERE = "light-curve table"
 
+#: Fields of the batch whose column a table need not have.
+MAY_LACK = ("flags", "programid")
+
 #: Largest offset of a ``list`` column; longer batches are written as ``large_list``.
 MAX_LIST_OFFSET = np.iinfo(np.int32).max
 
@@ -37,8 +40,9 @@ def batch_from_arrow(table: pa.Table | pa.RecordBatch, names: dict[str, str | No
     """Make a batch of a table; see `LightCurveBatch.from_arrow`. `names` maps fields of the batch to columns."""
     available = table.schema.names
     columns = {field: name for field, name in names.items() if name is not None}
-    if columns.get("flags") not in available:
-        columns.pop("flags", None)
+    for field in MAY_LACK:
+        if columns.get(field) not in available:
+            columns.pop(field, None)
     missing = [name for name in columns.values() if name not in available]
     if missing:
         raise MissingColumnError(WHERE, missing, available)
@@ -63,7 +67,8 @@ def batch_to_arrow(batch: LightCurveBatch) -> pa.Table:
     columns: dict[str, pa.Array] = {"id": pa.array(batch.id)}
     if batch.id.dtype != np.int64:
         columns["id"] = pa.array(batch.id, pa.string())
-    points = {"hjd": batch.time, "mag": batch.mag, "magerr": batch.mag_err, "band": batch.band, "catflags": batch.flags}
+    points: dict[str, npt.NDArray[Any] | None] = {"hjd": batch.time, "mag": batch.mag, "magerr": batch.mag_err}
+    points |= {"band": batch.band, "catflags": batch.flags, "programid": batch.programid}
     for name, values in points.items():
         if values is not None:
             is_text = values.dtype.kind in "UO"
@@ -95,7 +100,7 @@ def _values(field: str, column: pa.Array) -> npt.NDArray[Any]:
     values = column.flatten()
     if field == "band" and not pa.types.is_integer(values.type):
         return _band_names(values)
-    if field == "flags" and values.null_count and pa.types.is_integer(values.type):
+    if field in MAY_LACK and values.null_count and pa.types.is_integer(values.type):
         bits = values.type.to_pandas_dtype()
         values = values.fill_null(int(np.iinfo(bits).max) if pa.types.is_unsigned_integer(values.type) else -1)
     return np.asarray(values.to_numpy(zero_copy_only=False))

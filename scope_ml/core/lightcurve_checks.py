@@ -41,7 +41,9 @@ def check_ids(ids: Array) -> None:
         raise DataError(f"light-curve ids are {ids.dtype}; they must be int64 or strings, kept exactly as given")
 
 
-def check_points(*, time: Array, mag: Array, mag_err: Array, band: Array | None, flags: Array | None) -> None:
+def check_points(
+    *, time: Array, mag: Array, mag_err: Array, band: Array | None, flags: Array | None, programid: Array | None
+) -> None:
     """Check the dtypes of the per-point columns, and that each has as many points as `time`, shape (N,)."""
     if time.dtype == np.float32:
         raise DataError("time is float32, whose step is 0.25 d at HJD 2.46e6; give float64 [d, HJD]")
@@ -54,9 +56,12 @@ def check_points(*, time: Array, mag: Array, mag_err: Array, band: Array | None,
         raise DataError(f"mag is {mag.dtype} but mag_err is {mag_err.dtype}; give both in one precision")
     if flags is not None and flags.dtype.kind not in "iu":
         raise DataError(f"flags are {flags.dtype}; they must be integers (catflags)")
+    if programid is not None and programid.dtype.kind not in "iu":
+        raise DataError(f"programid is {programid.dtype}; it must be integers")
     if band is not None and band.dtype.kind not in "iuUO":
         raise DataError(f"band is {band.dtype}; it must be strings or integer codes per point")
-    for name, column in (("mag", mag), ("mag_err", mag_err), ("band", band), ("flags", flags)):
+    others = {"mag": mag, "mag_err": mag_err, "band": band, "flags": flags, "programid": programid}
+    for name, column in others.items():
         if column is not None and len(column) != len(time):
             raise DataError(f"{name} has {len(column)} points but time has {len(time)}")
 

@@ -6,7 +6,7 @@ Services, tracking and doors implement them; nothing here imports those floors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -65,10 +65,51 @@ class LightCurveSource(Protocol):
 
 @runtime_checkable
 class CatalogSource(Protocol):
-    """A catalogue that can be asked for the neighbours of positions."""
+    """Catalogues ("collections") that can be asked what they hold around a place on the sky."""
 
-    def cone_search(self, catalog: str, ra: Iterable[float], dec: Iterable[float], *, radius_arcsec: float) -> pa.Table:
-        """Return the rows of `catalog` within `radius_arcsec` [arcsec] of each position [deg]."""
+    def digest(self, catalog: str) -> str:
+        """Return the hex digest of what `catalog` holds; changes when its content does."""
+        ...
+
+    def cone_search(
+        self,
+        catalog: str,
+        ra: float,
+        dec: float,
+        *,
+        radius_arcsec: float,
+        columns: Sequence[str],
+        optional: Sequence[str] = (),
+        below: Mapping[str, float] | None = None,
+    ) -> pa.Table:
+        """Return the rows of `catalog` within one circle, always in the same order.
+
+        Parameters
+        ----------
+        catalog
+            Name of the collection, such as ``Gaia_EDR3``.
+        ra, dec
+            Centre [deg].
+        radius_arcsec
+            Radius [arcsec], the rim included.
+        columns
+            What to return, by the names of Kowalski's documents: `_id`, `phot_g_mean_mag`, `classifications.braai`. A
+            value that a row does not have is null.
+        optional
+            Columns that may be left out of the answer where the collection has no such thing.
+        below
+            Rows are wanted only if each of these (required) columns has a value less than the number beside it.
+
+        Returns
+        -------
+        pa.Table
+            `ra`, `dec` (double [deg]) and the columns, each under the name by which it was asked for.
+
+        Raises
+        ------
+        ScopeError
+            If there is no such collection or column, or a service does not answer.
+        """
         ...
 
 

@@ -11,25 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["chord", "group_stars", "nearest_positions", "unit_vectors"]
+from scope_ml.core.sphere import ARCSEC_PER_DEGREE, chord, unit_vectors
+
+__all__ = ["group_stars", "nearest_positions"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-ARCSEC_PER_DEGREE = 3600.0
-
-
-def unit_vectors(ra: FloatArray, dec: FloatArray) -> FloatArray:
-    """Return positions [deg] as points of the unit sphere, float64 (n, 3): no seam at 0/360 deg, none at the poles."""
-    longitude, latitude = np.radians(ra), np.radians(dec)
-    return np.stack(
-        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], axis=1
-    )
-
-
-def chord(radius_arcsec: float) -> float:
-    """Return the straight distance between two points of the unit sphere `radius_arcsec` [arcsec] apart."""
-    return float(2 * np.sin(np.radians(radius_arcsec / ARCSEC_PER_DEGREE) / 2))
 
 
 def nearest_positions(
