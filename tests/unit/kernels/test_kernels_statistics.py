@@ -9,6 +9,7 @@ from scipy.stats import shapiro
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.kernels.registry import load
 from scope_ml.kernels.statistics import COLUMNS
+from scope_ml.kernels.statistics.normality import _near
 
 #: Columns that are defined from this many points on (of different magnitudes, errors and times).
 DEFINED_FROM = {
@@ -71,6 +72,22 @@ def test_normality_is_scipys(n):
         assert values["sw"] == pytest.approx(expected, rel=SCIPY_W)
 
 
+@pytest.mark.parametrize("z", [*np.linspace(-4, 4, 33), -1e-9, 1e-9])
+def test_logarithms_of_both_tails_are_good_to_rounding(z):
+    low, high = log_ndtr(z), log_ndtr(-z)
+    assert _near(z, 1.0, 0.0) == pytest.approx(low + high, rel=2e-15)
+    assert _near(z, 0.0, 1.0) == pytest.approx(low - high, rel=2e-15)
+
+
+@pytest.mark.parametrize("n", [50, 333, 2000])
+@pytest.mark.parametrize("freedom", [1.2, 3.0, 30.0])
+def test_heavy_tails_have_the_anderson_darling_of_the_definition(n, freedom):
+    """From hardly a point beyond four sigma to many on both sides."""
+    x = np.random.default_rng(n).standard_t(freedom, n) + 20
+    found, expected = (measure(np.arange(float(n)), x, np.ones(n), device)["ad"] for device in ("cpu", "reference"))
+    assert found == pytest.approx(expected, rel=1e-11)
+
+
 def test_an_outlier_of_fifty_sigma_has_a_finite_anderson_darling():
     x = np.append(np.random.default_rng(0).normal(0, 1e-3, 3000), 1.0) + 10
     found = measure(np.arange(3001.0), x, np.ones(3001))["ad"]
@@ -91,6 +108,33 @@ def test_denominators_that_vanish_give_nan():
     zero = measure(np.arange(4.0), np.array([-1.0, 1.0, -1.0, 1.0]), np.ones(4))
     assert np.isnan(zero["norm_excess_var"])
     assert np.isnan(zero["norm_peak_to_peak_amp"])
-    proportional = measure(np.arange(4.0), np.array([1.0, 2.0, 4.0, 8.0]), np.array([0.5, 1.0, 2.0, 4.0]))
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_equal_ratios_of_magnitude_to_error_have_no_normality(device):
+    """Errors whose inverses are not exact: the ratio must be a division."""
+    e = np.random.default_rng(0).uniform(0.1, 1.0, 40)
+    proportional = measure(np.arange(40.0), 16.0 * e, e, device)
     assert np.isnan(proportional["ad"])
     assert np.isnan(proportional["sw"])
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+@pytest.mark.parametrize("column", ["t", "m", "e"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_leaves_the_number_of_points_alone(column, value, device):
+    points = {"t": np.arange(20.0), "m": np.arange(20.0) % 3, "e": np.full(20, 0.1)}
+    points[column][7] = value
+    found = measure(**points, device=device)
+    assert found.pop("n") == 20
+    assert np.isnan(list(found.values())).all()
+
+
+@pytest.mark.parametrize("device", ["reference", "cpu"])
+def test_pairs_at_equal_times_are_left_out_of_von_neumanns_ratio(device):
+    """Left are 1/dt^2 = 1 and 1/4, with differences of 4 and 2 mag."""
+    found = measure(np.array([0.0, 0.0, 1.0, 3.0]), np.array([1.0, 2.0, 6.0, 4.0]), np.ones(4), device)
+    mean = 13 / 4
+    variance = sum((x - mean) ** 2 for x in (1, 2, 6, 4)) / 4
+    assert found["inv_vonneumannratio"] == pytest.approx(1.25 * variance / (16 + 4 / 4), rel=1e-14)
+    assert found["welch_i"] == pytest.approx(4 / 3 * (2.25 * 1.25 - 1.25 * 2.75 + 2.75 * 0.75), rel=1e-14)
