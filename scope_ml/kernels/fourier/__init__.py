@@ -31,13 +31,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "MAX_HARMONICS", "SINGULAR", "FourierOptions", "phase_of", "summarise"]
+__all__ = ["COLUMNS", "MAX_HARMONICS", "N_SOLUTION", "N_TERMS", "SINGULAR", "FourierOptions", "phase_of", "summarise"]
 
 #: Most harmonics that are tried.
 MAX_HARMONICS = 5
 
 #: A term is told apart from those before it if this fraction of its length is left when they are taken out.
 SINGULAR = 1e-9
+
+#: Terms of the highest order: constant, slope, and a cosine and a sine per harmonic.
+N_TERMS = 2 + 2 * MAX_HARMONICS
+
+#: What a solver of the CPU kernel gives: c, s, A_1, B_1, ..., A_5, B_5, chi2 of order 0, chi2 of the order taken.
+N_SOLUTION = N_TERMS + 2
 
 #: Columns in SCoPe's order.
 COLUMNS: tuple[str, ...] = (

@@ -100,3 +100,78 @@ def test_phase_at_hjd_and_short_periods():
 
     exact = [float((Decimal(x) / Decimal(period)) % 1) for x in t]
     np.testing.assert_allclose(phase_of(t, period), exact, atol=1e-12)
+
+
+def wave(seed=7, n=120):
+    t, random = epochs(n, seed), np.random.default_rng(seed)
+    angle = 2 * np.pi * np.fmod(t, 0.71) / 0.71
+    e = random.uniform(0.01, 0.05, n)
+    return t, 15 + 2e-4 * (t - t[0]) + 0.3 * np.sin(angle + 1) + 0.1 * np.sin(2 * angle) + random.normal(0, e), e
+
+
+@devices
+def test_a_later_start_turns_the_phase_only(device):
+    t, m, e = wave()
+    before, after = fit(t, m, e, 0.71, device), fit(t + 512.0, m, e, 0.71, device)
+    turned = before["f1_phi0"] - 2 * np.pi * np.fmod(512.0, 0.71) / 0.71 - after["f1_phi0"]
+    assert np.remainder(turned + 1, 2 * np.pi) == pytest.approx(1, abs=1e-7)
+    assert after["f1_relamp1"] > 0
+    for name in COLUMNS:
+        if name != "f1_phi0":
+            assert after[name] == pytest.approx(before[name], rel=1e-7, nan_ok=True), name
+
+
+@devices
+def test_fainter_magnitudes_move_the_constant_only(device):
+    t, m, e = wave()
+    before, after = fit(t, m, e, 0.71, device), fit(t, m + 2.25, e, 0.71, device)
+    assert after["f1_a"] == pytest.approx(before["f1_a"] + 2.25, abs=1e-10)
+    for name in COLUMNS:
+        if name != "f1_a":
+            assert after[name] == pytest.approx(before[name], rel=1e-8, nan_ok=True), name
+
+
+@devices
+def test_magnitudes_and_errors_in_another_unit(device):
+    t, m, e = wave()
+    before, after = fit(t, m, e, 0.71, device), fit(t, 4 * m, 4 * e, 0.71, device)
+    for name in COLUMNS:
+        factor = 4 if name in ("f1_a", "f1_b", "f1_amp") else 1
+        assert after[name] == pytest.approx(factor * before[name], rel=1e-9, nan_ok=True), name
+
+
+@devices
+def test_constant_magnitudes(device):
+    t = epochs(60)
+    found = fit(t, np.full(60, 16.1), np.linspace(0.01, 0.02, 60), 0.71, device)
+    for name, value in found.items():
+        if name in ("f1_phi0", "f1_relphi1", "f1_relphi2", "f1_relphi3", "f1_relphi4"):
+            assert np.isnan(value), name
+        else:
+            expected = {"f1_a": 16.1, "f1_BIC": 2 * np.log(60)}.get(name, 0.0)
+            assert value == pytest.approx(expected, rel=1e-14, abs=1e-15), name
+
+
+@devices
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_fewer_than_three_points_give_nan(n, device):
+    found = fit(2459000.0 + np.arange(n), np.full(n, 15.0), np.full(n, 0.01), 0.61, device)
+    assert all(np.isnan(value) for value in found.values())
+
+
+@devices
+def test_three_points_are_a_line(device):
+    # Line of least squares through 15, 15.3, 15 at 0, 1 and 2 d: 15.1, of chi2 (0.1^2 + 0.2^2 + 0.1^2) / 0.1^2.
+    found = fit(2459000.0 + np.arange(3.0), np.array([15.0, 15.3, 15.0]), np.full(3, 0.1), 0.61, device)
+    expected = {"f1_a": 15.1, "f1_BIC": 6 + 2 * np.log(3)}
+    for name, value in found.items():
+        if "ph" in name:
+            assert np.isnan(value), name
+        else:
+            assert value == pytest.approx(expected.get(name, 0.0), abs=1e-12), name
+
+
+@devices
+def test_points_at_one_time_give_nan(device):
+    found = fit(np.full(30, 2459000.25), np.linspace(15, 16, 30), np.full(30, 0.01), 0.61, device)
+    assert all(np.isnan(value) for value in found.values())
