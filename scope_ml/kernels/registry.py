@@ -2,7 +2,7 @@
 
 Two kinds, two signatures, no third:
 
-* *measure* ``(batch, options) -> {column: array of one value per light curve}``
+* *measure* ``(batch, options) -> {column: array with one row per light curve}``
 * *search* ``(batch, grid, options) -> PeriodogramPeaks``
 
 Each kernel names its definition (``reference``: plain NumPy, shipped so that users can check us, never chosen by
@@ -85,6 +85,24 @@ KERNELS: Mapping[str, KernelSpec] = {
             reference="Coughlin et al. 2021, MNRAS 505, 2954; Schwarz 1978, Annals of Statistics 6, 461",
             min_n_obs=3,
             targets=_targets("fourier"),
+        ),
+        KernelSpec(
+            name="dmdt",
+            short="dmdt",
+            kind="measure",
+            summary="26 x 26 image of magnitude differences over time differences of all pairs, norm 1",
+            reference="Mahabal et al. 2017, arXiv:1709.06257; Coughlin et al. 2021, MNRAS 505, 2954",
+            min_n_obs=2,
+            targets=_targets("dmdt"),
+        ),
+        KernelSpec(
+            name="damped_random_walk",
+            short="drw",
+            kind="measure",
+            summary="damped random walk of largest likelihood: tau [d], sigma [mag], ln L over that of white noise",
+            reference="Kelly et al. 2009, ApJ 698, 895; MacLeod et al. 2010, ApJ 721, 1014",
+            min_n_obs=5,
+            targets=_targets("damped_random_walk"),
         ),
         KernelSpec(
             name="lomb_scargle",

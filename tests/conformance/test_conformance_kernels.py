@@ -8,15 +8,22 @@ import numpy as np
 import pytest
 
 from scope_ml.core.lightcurve import LightCurveBatch
+from scope_ml.kernels.dmdt import DM_EDGES, DmDtOptions
 from scope_ml.kernels.fourier import FourierOptions
 from scope_ml.kernels.grid import make_grid
 from scope_ml.kernels.peaks import SearchOptions, SearchStatus
 from scope_ml.kernels.registry import KERNELS, available_devices, load, spec
 
 #: Largest difference from the definition, absolute + relative to the value. Statistics and Fourier: float64 sums of
-#: a few hundred terms in another order. Search: nifty-ls asks the transform for 1e-9, on powers up to 1, and the
-#: parabola divides differences of neighbouring powers (some 1e-2 of the power) by one another.
-TOLERANCE = dict.fromkeys(KERNELS, 1e-6) | {"statistics": 1e-10, "fourier": 1e-8}
+#: a few hundred terms in another order. dmdt: counts, which are exact. Random walk: where the steps of its search end.
+#: Search: nifty-ls asks the transform for 1e-9, on powers up to 1, and the parabola divides differences of neighbouring
+#: powers (some 1e-2 of the power) by one another.
+TOLERANCE = dict.fromkeys(KERNELS, 1e-6) | {
+    "statistics": 1e-10,
+    "fourier": 1e-8,
+    "dmdt": 0.0,
+    "damped_random_walk": 2e-4,
+}
 
 #: Methods that count points in bins of phase, and how much longer the baseline of their grid is than the light curve's.
 BINNED = {
@@ -30,6 +37,14 @@ BINNED = {
 STRETCH = 1.0137
 #: One point within rounding of the edge of a bin at one of some 9,000 frequencies moves mean and scatter by this share.
 TIE = 1e-4
+
+#: A column of each measure that is finite from `min_n_obs` points on.
+FIRST = {
+    "statistics": "sw",
+    "fourier": "f1_power",
+    "dmdt": "dmdt",
+    "damped_random_walk": "drw_log_likelihood_ratio",
+}
 
 CASES = [(name, device) for name in KERNELS for device in available_devices(name)]
 #: Rows of the batch that `light_curves` makes; the last ones are short.
@@ -62,7 +77,10 @@ def call(name, device, batch, *, max_frequency=None, periods=None, exclude=()):
     """Run a kernel of either kind; return its result as columns."""
     if spec(name).kind == "measure":
         period = np.full(len(batch), 2.7) if periods is None else periods
-        return load(name, device)(batch, FourierOptions(period=period) if name == "fourier" else None)
+        options = {"fourier": FourierOptions(period=period), "dmdt": DmDtOptions()}
+        result = load(name, device)(batch, options.get(name))
+        assert all(len(values) == len(batch) for values in result.values())
+        return result
     grid = make_grid(batch, max_frequency=max_frequency or MAX_FREQUENCY[name], samples_per_peak=5)
     if name in BINNED:
         # On the grid of its own baseline the last point of a light curve lies on the edge of a bin at every frequency.
@@ -154,6 +172,13 @@ def test_constant_magnitudes_give_no_infinity(name, device):
         assert result["f1_power"] == 0
         assert result["f1_amp"] == 0
         assert result["f1_a"] == pytest.approx(16.1, abs=1e-12)
+    elif name == "dmdt":
+        # Every dm is 0, which begins the bin [0, 0.05).
+        assert list(np.flatnonzero(result["dmdt"][0].any(axis=1))) == [DM_EDGES.index(0.0)]
+        assert np.linalg.norm(result["dmdt"]) == pytest.approx(1, rel=1e-6)
+    elif name == "damped_random_walk":
+        assert result["drw_sigma"] == 0
+        assert np.isnan(result["drw_tau"])
     else:
         assert result["status"] == SearchStatus.CONSTANT
         assert np.isnan(result["frequency_0"])
@@ -167,15 +192,16 @@ def test_few_points_give_nan_or_a_status_never_an_infinity(name, device):
     for row, n in zip(range(len(batch) - len(SHORT), len(batch)), SHORT, strict=True):
         assert batch.n_obs[row] == n
         if n >= spec(name).min_n_obs:
-            first = {"statistics": "sw", "fourier": "f1_power"}.get(name, "frequency_0")
-            assert np.isfinite(result[first][row])
+            assert np.isfinite(result[FIRST.get(name, "frequency_0")][row]).all()
         elif spec(name).kind == "search":
             assert result["status"][row] == SearchStatus.TOO_FEW_POINTS
             assert np.isnan(result["frequency_0"][row])
-        elif name == "fourier":
-            assert all(np.isnan(values[row]) for values in result.values())
-        else:
+        elif name == "statistics":
             assert result["n"][row] == n
+        elif name == "dmdt":
+            assert not result["dmdt"][row].any()
+        else:
+            assert all(np.isnan(values[row]) for values in result.values())
 
 
 @kernels
@@ -193,7 +219,7 @@ def test_a_bad_point_spoils_its_own_light_curve_only(name, device):
             if key == "status":
                 assert found[3] == SearchStatus.INVALID_POINTS
             elif key != "n":
-                assert np.isnan(found[3]), f"{key} after {column}={value}"
+                assert np.isnan(found[3]).all(), f"{key} after {column}={value}"
 
 
 @kernels
@@ -214,6 +240,11 @@ def test_repeated_times(name, device):
         assert np.isnan(result["inv_vonneumannratio"][1])
     elif name == "fourier":
         assert np.isnan(result["f1_power"][1])
+    elif name == "dmdt":
+        # All pairs of the second are 0 d apart.
+        assert list(np.flatnonzero(result["dmdt"][1].any(axis=0))) == [0]
+    elif name == "damped_random_walk":
+        assert all(np.isnan(values[1]) for values in result.values())
     else:
         assert 1 / result["frequency_0"][0] == pytest.approx(1.7, rel=1e-3)
         assert result["status"][1] == SearchStatus.ZERO_BASELINE

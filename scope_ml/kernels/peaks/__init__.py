@@ -34,6 +34,8 @@ class SearchStatus(IntEnum):
     GRID_TOO_LONG = 6
     #: No local maximum outside the excluded windows, or the same value everywhere.
     NO_PEAK = 7
+    #: No search was asked for.
+    NOT_SEARCHED = 8
 
     @property
     def label(self) -> str:
