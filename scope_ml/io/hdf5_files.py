@@ -1,7 +1,8 @@
 """HDF5 as our tables use it: one dataset a column in the group ``columns``, nulls in the group ``valid``.
 
-``valid/<name>`` is a boolean dataset, there only if the column has nulls. Strings are variable-length UTF-8. The
-metadata record is the attribute ``scope`` of the file. May import core and errors only; h5py is imported here alone.
+``valid/<name>`` is a boolean dataset, there only if the column has nulls. Strings are variable-length UTF-8. Lists of
+one length (an image a row) are a dataset of two dimensions. The metadata record is the attribute ``scope`` of the
+file. May import core and errors only; h5py is imported here alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ COMPRESSED_ROWS = 1024
 
 
 def write_hdf5(table: pa.Table, path: Path, record: str) -> None:
-    """Write a table of scalar columns; the same table gives the same bytes (no times are stored)."""
+    """Write a table of scalars and of lists of one length; the same table gives the same bytes (no times are stored)."""
     import h5py
 
     with h5py.File(path, "w", libver="latest", track_order=True) as file:
@@ -43,7 +44,10 @@ def write_hdf5(table: pa.Table, path: Path, record: str) -> None:
             if values.null_count:
                 valid.create_dataset(name, data=values.is_valid().to_numpy(zero_copy_only=False), **options)
                 values = _filled(values)
-            if _is_text(values.type):
+            if pa.types.is_fixed_size_list(values.type):
+                rows = values.flatten().to_numpy().reshape(len(values), values.type.list_size)
+                columns.create_dataset(name, data=rows, **options)
+            elif _is_text(values.type):
                 # Strings lie in a heap beside the dataset, where filters do not reach.
                 columns.create_dataset(name, data=_texts(values, name), dtype=h5py.string_dtype())
             else:
@@ -56,7 +60,7 @@ def read_hdf5(
     """Return a file's table (or `columns` of it) and its metadata record, if any.
 
     Files of others are read too, if their columns are datasets of one dimension and equal length, in the root or in
-    one group `columns`.
+    one group `columns`; of those with more dimensions, which may be anything, nothing is taken.
 
     Raises
     ------
@@ -69,7 +73,8 @@ def read_hdf5(
     with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
         record = file.attrs.get(METADATA_KEY)
         group = file[COLUMNS_GROUP] if isinstance(file.get(COLUMNS_GROUP), h5py.Group) else file
-        names = [name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim == 1]
+        n_dimensions = (1,) if record is None else (1, 2)
+        names = [name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim in n_dimensions]
         if not names:
             raise FormatError(
                 f"{path} has no columns: datasets of one dimension are needed in its root or in the group 'columns'"
@@ -95,7 +100,10 @@ def _array(dataset: Any, mask: np.ndarray[Any, Any] | None, dtype: pa.DataType |
         return pa.array(dataset.asstr()[()], dtype or pa.string(), mask=mask)
     values = dataset[()]
     # Arrow takes native byte order only; files of others may be big-endian.
-    return pa.array(values.astype(values.dtype.newbyteorder("="), copy=False), dtype, mask=mask)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return pa.array(values, dtype, mask=mask)
 
 
 def _filled(values: pa.Array) -> pa.Array:

@@ -2,7 +2,7 @@
 
 ``scope``
     Ours: one row a light curve, i.e. an object in one band. Needs `id` and the lists `hjd` [d], `mag`, `magerr`
-    [mag]; may have the list `catflags` and the scalars `source_id`, `band`, `ra`, `dec` [deg], `field`, `ccd`, `quad`,
+    [mag]; may have the lists `catflags`, `programid` and the scalars `source_id`, `band`, `ra`, `dec` [deg], `field`, `ccd`, `quad`,
     `filter`.
 ``irsa``
     The bulk files of IRSA: time is `hmjd` + 2400000.5, computed in float64 whatever the file holds; ccd and quadrant
@@ -15,7 +15,7 @@ A new layout is a new entry of `LAYOUTS`. May import core and errors only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,12 @@ MJD_ZERO = 2400000.5
 
 #: ZTF's filter codes.
 ZTF_FILTERS = {1: "g", 2: "r", 3: "i"}
+
+#: ZTF's readout channels: 16 ccds of 4 quadrants.
+N_CHANNELS = 64
+
+#: Names of the columns that a selection looks at, where they are called as in `Chunk.rows`.
+SAME_NAMES = {name: name for name in ("id", "ra", "dec", "field")}
 
 #: Columns of `Chunk.rows` after `id` and `source_id`, whose type is the file's.
 ROW_SCHEMA = pa.schema(
@@ -84,6 +90,10 @@ class Layout:
         Columns that are read if they are there.
     to_chunk
         Makes a chunk of a piece of the file.
+    keys
+        Which column says `id`, `ra`, `dec` and `field`, by these names.
+    quadrant_values
+        Makes of a ccd and a quadrant, each None for any, the values that say them, by column.
     """
 
     name: str
@@ -91,6 +101,8 @@ class Layout:
     scalars: tuple[str, ...]
     optional: tuple[str, ...]
     to_chunk: Callable[[pa.Table], Chunk]
+    keys: Mapping[str, str]
+    quadrant_values: Callable[[int | None, int | None], dict[str, tuple[int, ...]]]
 
     def missing(self, schema: pa.Schema) -> list[str]:
         """Return the required columns that `schema` lacks."""
@@ -194,8 +206,9 @@ def _dataset_chunk(table: pa.Table) -> Chunk:
     empty = np.flatnonzero(mixed.n_obs == 0)
     key = row * len(names) + codes
     points: dict[str, npt.NDArray[Any]] = {"time": mixed.time, "mag": mixed.mag, "mag_err": mixed.mag_err}
-    if mixed.flags is not None:
-        points["flags"] = mixed.flags
+    for name in ("flags", "programid"):
+        if getattr(mixed, name) is not None:
+            points[name] = getattr(mixed, name)
     if np.any(key[1:] < key[:-1]):
         order = np.argsort(key, kind="stable")
         key = key[order]
@@ -237,6 +250,18 @@ def _rows(facts: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
+def _ccd_and_quad(ccd: int | None, quad: int | None) -> dict[str, tuple[int, ...]]:
+    return {name: (value,) for name, value in (("ccd", ccd), ("quad", quad)) if value is not None}
+
+
+def _rcid(ccd: int | None, quad: int | None) -> dict[str, tuple[int, ...]]:
+    """Return the readout channels (0 to 63) of a ccd, of a quadrant of each ccd, or of both."""
+    if ccd is None and quad is None:
+        return {}
+    channels = range(N_CHANNELS)
+    return {"rcid": tuple(one for one in channels if ccd in (None, one // 4 + 1) and quad in (None, one % 4 + 1))}
+
+
 def _ztf_band(filters: pa.ChunkedArray) -> pa.ChunkedArray:
     codes = pa.array(list(ZTF_FILTERS), pa.int32())
     return pc.take(pa.array(list(ZTF_FILTERS.values())), pc.index_in(filters, value_set=codes))
@@ -256,8 +281,10 @@ LAYOUTS = _layouts(
         name="scope",
         scalars=("id",),
         lists=("hjd", "mag", "magerr"),
-        optional=_all(("source_id", "catflags"), ROW_SCHEMA.names),
+        optional=_all(("source_id", "catflags", "programid"), ROW_SCHEMA.names),
         to_chunk=_scope_chunk,
+        keys=SAME_NAMES,
+        quadrant_values=_ccd_and_quad,
     ),
     Layout(
         name="irsa",
@@ -265,12 +292,16 @@ LAYOUTS = _layouts(
         lists=("hmjd", "mag", "magerr", "catflags"),
         optional=(),
         to_chunk=_irsa_chunk,
+        keys={"id": "objectid", "ra": "objra", "dec": "objdec", "field": "fieldid"},
+        quadrant_values=_rcid,
     ),
     Layout(
         name="dataset",
         scalars=("id",),
         lists=("hjd", "mag", "magerr", "band"),
-        optional=("catflags", "source_id", "ra", "dec", "field", "ccd", "quad", "filter"),
+        optional=("catflags", "programid", "source_id", "ra", "dec", "field", "ccd", "quad", "filter"),
         to_chunk=_dataset_chunk,
+        keys=SAME_NAMES,
+        quadrant_values=_ccd_and_quad,
     ),
 )

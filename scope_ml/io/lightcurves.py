@@ -1,28 +1,35 @@
 """Light curves in and out of Parquet, streaming: memory does not grow with the file.
 
-`open_light_curves` reads a file or a folder of files in any layout of `io.layouts`; `write_light_curves` and
-`light_curve_writer` write ours. May import core and errors only.
+`open_light_curves` reads a file or a folder of files in any layout of `io.layouts`, `open_irsa_tree` a mirror of IRSA's
+bulk files, both all of it or what a `Selection` wants; the writers are those of `io.lightcurve_writer`. May import core
+and errors only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.core.provenance import TableMetadata, digest_file, digest_json
+from scope_ml.core.provenance import digest_file, digest_json
 from scope_ml.errors import ConfigError, DataError, FormatError, SchemaError
-from scope_ml.io.atomic import atomic_path
-from scope_ml.io.layouts import LAYOUTS, ROW_SCHEMA, Chunk, Layout, detect_layout
-from scope_ml.io.parquet_files import ParquetTableWriter, open_parquet, read_errors
-from scope_ml.io.tables import described, plain_schema
+from scope_ml.io.irsa_tree import bulk_files, parse_name
+from scope_ml.io.layouts import LAYOUTS, Chunk, Layout, detect_layout
+from scope_ml.io.lightcurve_writer import (
+    LightCurveWriter,
+    light_curve_table,
+    light_curve_writer,
+    write_light_curves,
+)
+from scope_ml.io.parquet_files import open_parquet, read_errors
+from scope_ml.io.row_filter import count_wanted, row_filter
+from scope_ml.io.selection import Selection
 
 __all__ = [
     "Chunk",
@@ -31,6 +38,8 @@ __all__ = [
     "ParquetLightCurves",
     "light_curve_table",
     "light_curve_writer",
+    "of_bands",
+    "open_irsa_tree",
     "open_light_curves",
     "write_light_curves",
 ]
@@ -40,8 +49,8 @@ LayoutName = Literal["auto", "scope", "irsa", "dataset"]
 #: Files of a folder that hold no light curves: labels, the list of dropped light curves of a feature run.
 OTHER_FILES = ("labels*.parquet", "*.dropped.parquet", ".*", "_*")
 
-#: Units of the columns of our layout.
-UNITS = {"hjd": "d", "mag": "mag", "magerr": "mag", "ra": "deg", "dec": "deg"}
+#: No selection.
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +60,27 @@ class ParquetLightCurves:
     Attributes
     ----------
     files
-        The files in reading order.
+        The files in reading order; with a selection only those that hold wanted rows, maybe none.
     layouts
         Layout of each file.
+    groups
+        The row groups to read of each file.
+    selection
+        Which stored rows are wanted.
     bands
         Bands to keep; all (also unknown ones) if empty.
     chunk_sources
         Stored rows per chunk; a file's last chunk may have fewer, and no chunk spans files.
     n_rows
-        Stored rows of all files (one light curve each, but in layout ``dataset`` a row can be several bands).
+        Wanted rows of all files (one light curve each, but in layout ``dataset`` a row can be several bands).
     n_chunks
         Number of chunks that `chunks` yields.
     """
 
     files: tuple[Path, ...]
     layouts: tuple[Layout, ...]
+    groups: tuple[tuple[int, ...], ...]
+    selection: Selection
     bands: tuple[str, ...]
     chunk_sources: int
     n_rows: int
@@ -73,8 +88,13 @@ class ParquetLightCurves:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 digest of the contents of the files in order, whatever their names; computed once, when asked."""
-        digests = [digest_file(path) for path in self.files]
+        """SHA-256 digest of the contents of the files in order, whatever their names; computed once, when asked.
+
+        With a selection it is of the files that are read, and of what is wanted of them.
+        """
+        digests = [_digest_of(path, *_stamp(path)) for path in self.files]
+        if not self.selection.everything:
+            return digest_json([digests, self.selection.digest])
         return digests[0] if len(digests) == 1 else digest_json(digests)
 
     def chunks(self) -> Iterator[Chunk]:
@@ -87,22 +107,31 @@ class ParquetLightCurves:
         DataError
             If an id is null, or the lists of a row differ in length.
         """
-        for path, layout in zip(self.files, self.layouts, strict=True):
-            for piece in _pieces(path, layout, self.chunk_sources):
+        for path, layout, groups in zip(self.files, self.layouts, self.groups, strict=True):
+            for piece in _pieces(path, layout, groups, self.selection, self.chunk_sources):
                 try:
                     chunk = layout.to_chunk(piece)
                 except DataError as error:
                     raise DataError(f"{path}: {error}") from error
-                yield _of_bands(chunk, self.bands)
+                yield of_bands(chunk, self.bands)
 
 
 def open_light_curves(
-    path: Path, *, layout: LayoutName = "auto", bands: Sequence[str] = (), chunk_sources: int = 2048
+    path: Path,
+    *,
+    layout: LayoutName = "auto",
+    bands: Sequence[str] = (),
+    chunk_sources: int = 2048,
+    selection: Selection = EVERYTHING,
 ) -> ParquetLightCurves:
     """Open a file of light curves, or a folder of such files, in any known layout.
 
     The schema of every file is checked here, before anything is read. In a folder, the files ``*.parquet`` are taken
     in the order of their names; labels, lists of dropped light curves and hidden files are left out.
+
+    With a selection, row groups whose statistics show that no row is wanted are never read, nor are bulk files of IRSA
+    whose name says so; of the others, the columns that decide are read here once, to count. That nothing matches is no
+    error: then there are no chunks.
 
     Parameters
     ----------
@@ -114,159 +143,49 @@ def open_light_curves(
         Bands to keep, such as ``("g",)``; all by default.
     chunk_sources
         Stored rows per chunk: more are a little faster, fewer take less memory.
+    selection
+        Which rows are wanted; all by default.
 
     Raises
     ------
     FormatError
         If there is no such file, or it is not readable Parquet, or the folder has no light-curve file.
     MissingColumnError
-        If no layout, or not the one asked for, fits the columns.
+        If no layout, or not the one asked for, fits the columns; or if a column that `selection` needs is not there.
     SchemaError
         If a column that should hold lists does not.
+    DataError
+        If a column that `selection` needs holds no ids or numbers.
     ConfigError
         If `layout` is unknown or `chunk_sources` not positive.
     """
     if layout != "auto" and layout not in LAYOUTS:
         choices = ("auto", *LAYOUTS)
         raise ConfigError(f"light-curve layout '{layout}' is unknown; use one of {', '.join(choices)}", choices=choices)
-    if chunk_sources < 1:
-        raise ConfigError(f"chunk_sources is {chunk_sources}; it must be at least 1")
     files = _light_curve_files(Path(path))
-    layouts, lengths = [], []
-    for file_path in files:
-        with open_parquet(file_path) as file:
-            schema = file.schema_arrow
-            lengths.append(file.metadata.num_rows)
-        layouts.append(detect_layout(schema, str(file_path)) if layout == "auto" else LAYOUTS[layout])
-        layouts[-1].check(schema, str(file_path))
-    return ParquetLightCurves(
-        files=files,
-        layouts=tuple(layouts),
-        bands=tuple(bands),
-        chunk_sources=chunk_sources,
-        n_rows=sum(lengths),
-        n_chunks=sum(-(-length // chunk_sources) for length in lengths),
-    )
+    if not selection.everything:
+        names = {file: parse_name(file.name) for file in files}
+        files = tuple(file for file, name in names.items() if name is None or name.may_match(selection, ()))
+    return _opened(files, layout=layout, bands=bands, chunk_sources=chunk_sources, selection=selection)
 
 
-class LightCurveWriter:
-    """Writes chunks of light curves to one file in our layout; made by `light_curve_writer`."""
+def open_irsa_tree(
+    path: Path, *, bands: Sequence[str] = (), chunk_sources: int = 2048, selection: Selection = EVERYTHING
+) -> ParquetLightCurves:
+    """Open a mirror of IRSA's bulk files, any folder of it, or one file; see `open_light_curves` and `io.irsa_tree`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: ParquetTableWriter | None = None
-
-    def write(self, batch: LightCurveBatch, rows: pa.Table) -> None:
-        """Append light curves, one per row of `rows` (see `light_curve_table`), as one row group.
-
-        Raises
-        ------
-        SchemaError
-            If the columns differ from those written before, or from what the layout allows.
-        """
-        table = light_curve_table(batch, rows)
-        if self._writer is None:
-            self._writer = ParquetTableWriter(self._path, table.schema)
-        if not table.schema.equals(self._writer.schema):
-            fields = {*table.schema} ^ {*self._writer.schema}
-            names = ", ".join(sorted({field.name for field in fields})) or "their order"
-            raise SchemaError(f"these light curves differ from those written before in columns or types: {names}")
-        self._writer.write(table)
-
-    def close(self, metadata: TableMetadata | None) -> None:
-        """Finish the file with its record; None gives it up."""
-        if self._writer is None:
-            if metadata is not None:
-                raise DataError("no light curves were given to the writer; write at least one (maybe empty) chunk")
-            return
-        record = None
-        if metadata is not None:
-            record = described(metadata, self._writer.schema, self._writer.n_rows).to_json()
-        self._writer.close(record)
-
-
-@contextmanager
-def light_curve_writer(path: Path, metadata: TableMetadata | None = None) -> Iterator[LightCurveWriter]:
-    """Open a light-curve file of our layout for writing chunk by chunk; it appears whole at the end, or not at all.
-
-    Parameters
-    ----------
-    path
-        The file, ``*.parquet``.
-    metadata
-        Its record; by default one of kind ``"light_curves"`` that says nothing more.
+    Files are chosen by their names, then the rows by their columns. A mirror that was not fetched to the end is an
+    error, and not a short result: no bulk file is without rows.
 
     Raises
     ------
-    OutputError
-        If the path cannot be written.
+    FormatError
+        Also if a file has no rows, was cut, or holds rows of another quadrant than its name says.
+    DataError
+        Also if the tree holds two releases of the same light curves.
     """
-    with atomic_path(Path(path)) as temporary:
-        writer = LightCurveWriter(temporary)
-        record = None
-        try:
-            yield writer
-            record = metadata or TableMetadata(kind="light_curves")
-        finally:
-            writer.close(record)
-
-
-def write_light_curves(
-    batch: LightCurveBatch, rows: pa.Table, path: Path, metadata: TableMetadata | None = None
-) -> None:
-    """Write one batch to a file of our layout; see `light_curve_writer` for many.
-
-    Raises
-    ------
-    OutputError, SchemaError
-        If the path cannot be written, or `rows` does not fit `batch`.
-    """
-    with light_curve_writer(path, metadata) as writer:
-        writer.write(batch, rows)
-
-
-def light_curve_table(batch: LightCurveBatch, rows: pa.Table) -> pa.Table:
-    """Return light curves as a table of our layout: `id`, the other columns of `rows`, then the lists.
-
-    Parameters
-    ----------
-    batch
-        Single-band light curves.
-    rows
-        One row a light curve, with any of `source_id`, `band`, `ra`, `dec`, `field`, `ccd`, `quad`, `filter` and more
-        columns of one's own; an `id` in it must be the batch's.
-
-    Raises
-    ------
-    SchemaError
-        If the rows do not belong to the light curves, or the light curves have a band per point.
-    """
-    if rows.num_rows != len(batch):
-        raise SchemaError(f"{rows.num_rows} rows do not fit {len(batch)} light curves; give one row each")
-    if batch.band is not None:
-        raise SchemaError("our layout has one band a light curve, in the column 'band' of the rows; split the bands")
-    lists = batch.to_arrow()
-    if "id" in rows.column_names:
-        if not pc.all(pc.equal(rows["id"], lists["id"])).as_py() and len(batch):
-            raise SchemaError("column 'id' of the rows is not the id of the light curves")
-        rows = rows.drop_columns(["id"])
-    table = pa.table({"id": lists["id"], **{name: _typed(rows[name], name) for name in rows.column_names}})
-    for name in lists.column_names[1:]:
-        table = table.append_column(name, lists[name])
-    fields = [
-        field.with_metadata({b"unit": UNITS[field.name]} if field.name in UNITS else {}) for field in table.schema
-    ]
-    return table.cast(plain_schema(pa.schema(fields), ()))
-
-
-def _typed(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Give a fact of the layout its type, so that a chunk in which it is all null fits the others."""
-    if name not in ROW_SCHEMA.names:
-        return column
-    try:
-        return column.cast(ROW_SCHEMA.field(name).type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SchemaError(f"column '{name}' of the rows cannot be written as {ROW_SCHEMA.field(name).type}") from error
+    files = bulk_files(Path(path), selection, bands)
+    return _opened(files, layout="irsa", bands=bands, chunk_sources=chunk_sources, selection=selection, bulk=True)
 
 
 def _light_curve_files(path: Path) -> tuple[Path, ...]:
@@ -293,16 +212,82 @@ def _holds_light_curves(path: Path) -> bool:
     return True
 
 
-def _pieces(path: Path, layout: Layout, n_rows: int) -> Iterator[pa.Table]:
-    """Yield a file's rows `n_rows` at a time (fewer at the end), whatever its row groups."""
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a file has of what is wanted."""
+
+    path: Path
+    layout: Layout
+    groups: tuple[int, ...]
+    n_rows: int
+
+
+def _opened(
+    files: Sequence[Path],
+    *,
+    layout: LayoutName,
+    bands: Sequence[str],
+    chunk_sources: int,
+    selection: Selection,
+    bulk: bool = False,
+) -> ParquetLightCurves:
+    if chunk_sources < 1:
+        raise ConfigError(f"chunk_sources is {chunk_sources}; it must be at least 1")
+    found = [_search(path, layout, selection, bulk=bulk) for path in files]
+    if not selection.everything:
+        found = [one for one in found if one.n_rows]
+    return ParquetLightCurves(
+        files=tuple(one.path for one in found),
+        layouts=tuple(one.layout for one in found),
+        groups=tuple(one.groups for one in found),
+        selection=selection,
+        bands=tuple(bands),
+        chunk_sources=chunk_sources,
+        n_rows=sum(one.n_rows for one in found),
+        n_chunks=sum(-(-one.n_rows // chunk_sources) for one in found),
+    )
+
+
+def _search(path: Path, layout_name: LayoutName, selection: Selection, *, bulk: bool) -> _Found:
+    """Check a file's schema and find the row groups with wanted rows."""
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        layout = detect_layout(schema, str(path)) if layout_name == "auto" else LAYOUTS[layout_name]
+        layout.check(schema, str(path))
+        if bulk:
+            _check_bulk_file(path, file, layout)
+        n_wanted = count_wanted(path, file, row_filter(selection, layout, schema, str(path)))
+    groups = tuple(group for group, n_rows in enumerate(n_wanted) if n_rows)
+    return _Found(path=path, layout=layout, groups=groups, n_rows=sum(n_wanted))
+
+
+def _check_bulk_file(path: Path, file: pq.ParquetFile, layout: Layout) -> None:
+    n_rows, name = file.metadata.num_rows, parse_name(path.name)
+    if not n_rows:
+        raise FormatError(f"{path} has no rows, as no bulk file of IRSA should; fetch it again, or remove it")
+    if name is None:
+        return
+    n_named = sum(count_wanted(path, file, row_filter(name.selection, layout, file.schema_arrow, str(path))))
+    if n_named != n_rows:
+        raise FormatError(
+            f"{path}: {n_rows - n_named} of {n_rows} rows are not of the {name.selection} that its name says; fetch it again"
+        )
+
+
+def _pieces(path: Path, layout: Layout, groups: Sequence[int], selection: Selection, n_rows: int) -> Iterator[pa.Table]:
+    """Yield a file's wanted rows `n_rows` at a time (fewer at the end), whatever its row groups."""
     with open_parquet(path) as file, read_errors(path, "Parquet"):
         columns = layout.columns(file.schema_arrow)
         layout.check(file.schema_arrow, str(path))
+        wanted = None if selection.everything else row_filter(selection, layout, file.schema_arrow, str(path))
         # What Arrow yields may end at row groups; put together, the boundaries depend on `n_rows` alone.
         waiting: list[pa.RecordBatch] = []
         missing = n_rows
-        for decoded in file.iter_batches(batch_size=n_rows, columns=columns):
+        for decoded in file.iter_batches(batch_size=n_rows, row_groups=list(groups), columns=columns):
             rest = decoded
+            if wanted is not None and not (mask := wanted.mask(decoded)).all():
+                # This copies, so that a few wanted rows do not keep the others in memory.
+                rest = decoded.filter(pa.array(mask))
             while rest.num_rows:
                 waiting.append(rest.slice(0, missing))
                 rest = rest.slice(waiting[-1].num_rows)
@@ -314,7 +299,19 @@ def _pieces(path: Path, layout: Layout, n_rows: int) -> Iterator[pa.Table]:
             yield pa.Table.from_batches(waiting)
 
 
-def _of_bands(chunk: Chunk, bands: tuple[str, ...]) -> Chunk:
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Return a file's digest; the 64 quadrants of a field that lie in one file need it once."""
+    return digest_file(path)
+
+
+def of_bands(chunk: Chunk, bands: tuple[str, ...]) -> Chunk:
+    """Return the light curves of a chunk that are in one of `bands`; all if none is named."""
     if not bands:
         return chunk
     wanted = pc.is_in(chunk.rows["band"], value_set=pa.array(bands, pa.string()))

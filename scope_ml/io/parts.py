@@ -7,6 +7,7 @@ that were made with another key are thrown away on opening. May import core and 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,9 @@ __all__ = ["Parts"]
 KEY_FILE = "key.txt"
 
 PART_NAMES = "part-{index:06d}.parquet"
+
+#: Takes a piece of the merged table and the number of its first row, from 0.
+Transform = Callable[[pa.Table, int], pa.Table]
 
 
 class Parts:
@@ -81,6 +85,16 @@ class Parts:
         """
         write_table(data, self.path(index), metadata)
 
+    def read(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return part `index`, or some of its columns.
+
+        Raises
+        ------
+        FormatError, MetadataError, MissingColumnError
+            If the part is missing or broken, or lacks columns.
+        """
+        return read_table(self.path(index), columns=columns).data
+
     def metadata(self, index: int) -> TableMetadata:
         """Return the record of part `index`, with what its shard counted in `facts`.
 
@@ -92,7 +106,9 @@ class Parts:
         with open_parquet(self.path(index)) as file:
             return self._record(file, index)
 
-    def merge(self, final: Path, metadata: TableMetadata, *, n_parts: int | None = None) -> int:
+    def merge(
+        self, final: Path, metadata: TableMetadata, *, n_parts: int | None = None, transform: Transform | None = None
+    ) -> int:
         """Write all parts, in the order of their indices, as one table to `final`, atomically; return its rows.
 
         Into Parquet they stream, a row group at a time; HDF5 and CSV need the whole table in memory.
@@ -106,6 +122,9 @@ class Parts:
             Its record; columns and number of rows are filled in.
         n_parts
             How many parts there must be, 0 to n_parts - 1; any if None.
+        transform
+            Fills in what could not be known when the parts were written, given each piece and the number of its first
+            row; same rows, same columns.
 
         Raises
         ------
@@ -126,9 +145,9 @@ class Parts:
             raise DataError(f"there are no parts to merge in {self.folder}")
         if table_format(Path(final)) != "parquet":
             data = pa.concat_tables([self._checked(index, indices[0]) for index in indices])
-            write_table(data, final, metadata)
+            write_table(_transformed(data, 0, transform), final, metadata)
             return int(data.num_rows)
-        return self._stream(indices, Path(final), metadata)
+        return self._stream(indices, Path(final), metadata, transform)
 
     def discard(self) -> None:
         """Remove the parts, the key and leftovers of killed writers, and the folder if nothing else is in it."""
@@ -161,20 +180,22 @@ class Parts:
                 f" remove {self.folder} and start again"
             )
 
-    def _stream(self, indices: tuple[int, ...], final: Path, metadata: TableMetadata) -> int:
+    def _stream(
+        self, indices: tuple[int, ...], final: Path, metadata: TableMetadata, transform: Transform | None
+    ) -> int:
         schema = self._schema(indices[0])
         with atomic_path(final) as temporary:
             writer = ParquetTableWriter(temporary, schema, gather=True)
             record = None
             try:
                 for index in indices:
-                    self._copy(index, writer)
+                    self._copy(index, writer, transform)
                 record = described(metadata, schema, writer.n_rows).to_json()
             finally:
                 writer.close(record)
         return writer.n_rows
 
-    def _copy(self, index: int, writer: ParquetTableWriter) -> None:
+    def _copy(self, index: int, writer: ParquetTableWriter, transform: Transform | None) -> None:
         path = self.path(index)
         n_before = writer.n_rows
         with open_parquet(path) as file:
@@ -182,10 +203,20 @@ class Parts:
             for group in range(file.num_row_groups):
                 with read_errors(path, "Parquet"):
                     piece = file.read_row_group(group)
-                writer.write(piece.cast(writer.schema))
+                writer.write(_transformed(piece, writer.n_rows, transform).cast(writer.schema))
             expected = self._record(file, index).n_rows
         if writer.n_rows - n_before != expected:
             raise FormatError(f"{path} has other rows than its record says; remove {self.folder} and start again")
+
+
+def _transformed(piece: pa.Table, first: int, transform: Transform | None) -> pa.Table:
+    """Return the piece with what `transform` fills in, and its own columns and number of rows."""
+    if transform is None:
+        return piece
+    filled = transform(piece, first)
+    if filled.column_names != piece.column_names or filled.num_rows != piece.num_rows:
+        raise SchemaError("what fills in the parts has changed their columns or rows")
+    return filled.cast(piece.schema)
 
 
 def _same_field(found: pa.Schema, expected: pa.Schema, name: str) -> bool:

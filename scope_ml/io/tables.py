@@ -2,7 +2,8 @@
 
 `read_table` and `write_table` are for tables of ours, which carry the record of `core.provenance.TableMetadata`;
 `read_foreign_table` adopts tables of others. The suffix says the format. 64-bit integers, integers with nulls,
-strings, booleans and floats come back exactly as they went in. May import core and errors only.
+strings, booleans and floats come back exactly as they went in; so do numbers in lists of one length (an image a row),
+but for CSV, which takes none. May import core and errors only.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from scope_ml.io.parquet_files import (
 __all__ = [
     "FORMATS",
     "Table",
+    "check_columns_fit",
     "plain_schema",
     "read_batches",
     "read_foreign_table",
@@ -46,7 +48,7 @@ FORMATS = {".parquet": "parquet", ".h5": "hdf5", ".hdf5": "hdf5", ".csv": "csv"}
 #: Key of a column's unit in the metadata of its Arrow field.
 UNIT_KEY = b"unit"
 
-#: Types that HDF5 and CSV keep exactly; Parquet takes any.
+#: Types of one value a row that every format keeps exactly; Parquet takes any.
 SCALAR_TYPES = {
     str(dtype): dtype
     for dtype in (
@@ -178,7 +180,8 @@ def write_table(data: pa.Table, path: Path, metadata: TableMetadata) -> None:
     FormatError
         If the suffix is of no known format.
     SchemaError
-        If two columns have one name, or a column's type cannot be kept in the format (lists need Parquet).
+        If two columns have one name, or a column's type cannot be kept in the format (`check_columns_fit`), or a
+        column of lists of one length has nulls.
     OutputError
         If the path cannot be written.
     """
@@ -187,8 +190,10 @@ def write_table(data: pa.Table, path: Path, metadata: TableMetadata) -> None:
     repeated = {name for name in data.column_names if data.column_names.count(name) > 1}
     if repeated:
         raise SchemaError(f"cannot write {path}: two columns are named {', '.join(sorted(repeated))}")
+    check_columns_fit(path, data.schema)
+    _refuse_null_lists(data, path)
     if form != "parquet":
-        data = _scalar_columns(data, path)
+        data = _decoded(data)
     schema = plain_schema(data.schema, metadata.columns)
     data = data.cast(schema)
     record = described(metadata, schema, data.num_rows).to_json()
@@ -199,13 +204,43 @@ def write_table(data: pa.Table, path: Path, metadata: TableMetadata) -> None:
         (write_parquet if form == "parquet" else write_hdf5)(data, temporary, record)
 
 
+def check_columns_fit(path: Path, schema: pa.Schema) -> None:
+    """Check that a table of these columns can be written to `path`; stages ask before long work.
+
+    Raises
+    ------
+    FormatError
+        If the suffix of `path` is of no known format.
+    SchemaError
+        If a column's type cannot be kept: CSV holds one value a row and column, HDF5 also lists of numbers if they are
+        of one length (``fixed_size_list``), Parquet anything.
+    """
+    form = table_format(path)
+    if form == "parquet":
+        return
+    for field in schema:
+        dtype = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        is_numbers = _is_row(dtype) and (pa.types.is_integer(dtype.value_type) or _is_real(dtype.value_type))
+        if str(dtype) in SCALAR_TYPES or (is_numbers and form == "hdf5"):
+            continue
+        others = ".parquet or .h5" if is_numbers else ".parquet"
+        raise SchemaError(
+            f"cannot write {path}: column '{field.name}' is {dtype}, which {path.suffix} files cannot hold;"
+            f" write {others}, or leave the column out (of a feature table: its group, from features.groups)"
+        )
+
+
 def plain_schema(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
-    """Return `schema` with nothing in its metadata but the units, from the fields or else from `columns`."""
+    """Return `schema` with nothing in its metadata but the units, from the fields or else from `columns`.
+
+    Lists of one length get Arrow's own name for their elements, which Parquet renames.
+    """
     units = {column.name: column.unit for column in columns}
     fields = []
     for field in schema:
         unit = (field.metadata or {}).get(UNIT_KEY, units.get(field.name, "").encode())
-        fields.append(pa.field(field.name, field.type, metadata={UNIT_KEY: unit} if unit else None))
+        dtype = pa.list_(field.type.value_type, field.type.list_size) if _is_row(field.type) else field.type
+        fields.append(pa.field(field.name, dtype, metadata={UNIT_KEY: unit} if unit else None))
     return pa.schema(fields)
 
 
@@ -260,15 +295,27 @@ def _restored(path: Path, data: pa.Table, metadata: TableMetadata) -> pa.Table:
         raise FormatError(f"{path} does not hold the types its record says ({error}); make it again") from error
 
 
-def _scalar_columns(data: pa.Table, path: Path) -> pa.Table:
-    """Decode dictionaries and refuse what HDF5 and CSV cannot keep exactly."""
+def _decoded(data: pa.Table) -> pa.Table:
+    """Return the table with values in the place of dictionaries."""
     for index, field in enumerate(data.schema):
         if pa.types.is_dictionary(field.type):
             decoded = data.column(index).cast(field.type.value_type)
             data = data.set_column(index, field.with_type(field.type.value_type), decoded)
-        if str(data.schema.field(index).type) not in SCALAR_TYPES:
-            raise SchemaError(
-                f"cannot write {path}: column '{field.name}' is {field.type}, which {path.suffix} files cannot hold;"
-                " write .parquet"
-            )
     return data
+
+
+def _refuse_null_lists(data: pa.Table, path: Path) -> None:
+    """Refuse nulls in lists of one length: Arrow writes them to Parquet and cannot read them again."""
+    for name, column in zip(data.column_names, data.columns, strict=True):
+        if _is_row(column.type) and any(piece.null_count or piece.flatten().null_count for piece in column.chunks):
+            raise SchemaError(
+                f"cannot write {path}: column '{name}' of lists of one length has nulls; put NaN in their place"
+            )
+
+
+def _is_row(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(dtype))
+
+
+def _is_real(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_float32(dtype) or pa.types.is_float64(dtype))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +44,49 @@ def test_parts_become_one_table_in_order(tmp_path, suffix):
     parts.discard()
     assert not parts.folder.exists()
     assert read_table(final).data.num_rows == 4
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_what_is_known_at_the_end_is_filled_in(tmp_path, suffix):
+    parts = Parts(tmp_path / "out.parts", "key")
+    parts.write(0, piece(1, 2), RECORD)
+    parts.write(1, piece(3), RECORD)
+    known = sum(len(parts.read(index, ["id"])) for index in parts.indices())
+    assert parts.read(0, ["period"]).column_names == ["period"]
+
+    def fill(table, first):
+        return table.set_column(1, "period", pa.array([float(known + first + row) for row in range(len(table))]))
+
+    final = tmp_path / f"out{suffix}"
+    assert parts.merge(final, RECORD, n_parts=2, transform=fill) == 3
+    table = read_table(final)
+    assert table.data["period"].to_pylist() == [3.0, 4.0, 5.0]
+    assert table.metadata.columns[1].unit == "d"
+    for changed in (lambda table, _: table.select(["id"]), lambda table, _: table.slice(1)):
+        with pytest.raises(SchemaError, match="has changed their columns or rows"):
+            parts.merge(final, RECORD, transform=changed)
+    assert read_table(final).data.num_rows == 3
+
+
+def image_piece(*ids):
+    values = np.repeat(np.array(ids, np.float32), 676)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), 676)
+    return pa.table({"id": pa.array(ids, pa.int64()), "dmdt": column})
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".h5"])
+def test_parts_with_an_image_a_row(tmp_path, suffix):
+    parts = Parts(tmp_path / "out.parts", "key")
+    for index, ids in enumerate(((), (1, 2, 3), (), (4,))):
+        parts.write(index, image_piece(*ids), RECORD)
+    final = tmp_path / f"out{suffix}"
+    assert parts.merge(final, RECORD, n_parts=4) == 4
+    table = read_table(final)
+    assert table.data.equals(image_piece(1, 2, 3, 4))
+    assert table.metadata.columns[1].dtype == "fixed_size_list<item: float>[676]"
+    with pytest.raises(SchemaError, match="'dmdt'"):
+        parts.merge(tmp_path / "out.csv", RECORD)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_only_empty_parts_make_an_empty_table(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from scope_ml.core.provenance import Column, Input, TableMetadata
 from scope_ml.errors import FormatError, MetadataError, MissingColumnError, OutputError, SchemaError
 from scope_ml.io.csv_files import record_path
-from scope_ml.io.tables import read_foreign_table, read_table, write_table
+from scope_ml.io.tables import check_columns_fit, read_foreign_table, read_table, write_table
 
 SUFFIXES = [".parquet", ".h5", ".hdf5", ".csv"]
 GAIA = 4_521_234_567_890_123_457
@@ -128,6 +128,108 @@ def test_another_kind_is_refused(tmp_path, suffix):
     write_table(full_table(), path, metadata(kind="labels"))
     with pytest.raises(MetadataError, match="is a 'labels' table; a 'features' table is needed"):
         read_table(path, kind="features")
+
+
+BIG = 2**60 + 1
+
+
+@every_format
+def test_identifiers_beyond_53_bits_with_nulls(tmp_path, suffix):
+    schema = pa.schema([("Gaia_EDR3___id", pa.int64()), ("ph_qual", pa.string()), ("n", pa.int64())])
+    rows = {"Gaia_EDR3___id": [BIG, None, -BIG, None], "ph_qual": ["AAUU", None, "", None], "n": [1, 2, 3, 4]}
+    given = pa.table(rows, schema=schema)
+    write_table(given, tmp_path / f"t{suffix}", metadata())
+    assert read_table(tmp_path / f"t{suffix}").data.equals(given)
+    # A column that is null throughout keeps its type too, and so do columns read alone.
+    none = given.slice(1, 1)
+    write_table(none, tmp_path / f"none{suffix}", metadata())
+    assert read_table(tmp_path / f"none{suffix}").data.equals(none)
+    assert read_table(tmp_path / f"t{suffix}", columns=["Gaia_EDR3___id"]).data.column(0).to_pylist() == [
+        BIG,
+        None,
+        -BIG,
+        None,
+    ]
+
+
+def images(n, size=676):
+    """A table with an image a row, with the values that are easily lost: NaN, -0.0, the smallest float32."""
+    values = np.random.default_rng(n).normal(size=n * size).astype(np.float32)
+    values[:3] = np.nan, -0.0, 1e-45
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values), size)
+    ids = pa.array([BIG, *[None] * (n - 1)], pa.int64())
+    return pa.table({"id": ids, "name": pa.array([None] * (n - 1) + ["a"]), "dmdt": column}), values.reshape(n, size)
+
+
+every_list_format = pytest.mark.parametrize("suffix", [".parquet", ".h5"])
+
+
+@every_list_format
+@pytest.mark.parametrize("n", [1, 5, 1500])
+def test_lists_of_one_length_come_back_exactly(tmp_path, suffix, n):
+    given, values = images(n)
+    path = tmp_path / f"t{suffix}"
+    write_table(given, path, metadata())
+    table = read_table(path)
+    assert table.data.schema.equals(given.schema)
+    assert str(table.data.schema.field("dmdt").type) == "fixed_size_list<item: float>[676]"
+    assert table.metadata.columns[2] == Column(name="dmdt", dtype="fixed_size_list<item: float>[676]")
+    for found in (table.data, read_table(path, columns=["dmdt"]).data, read_foreign_table(path)):
+        rows = found["dmdt"].combine_chunks().flatten().to_numpy().reshape(n, 676)
+        np.testing.assert_array_equal(rows.view(np.uint32), values.view(np.uint32))
+    assert table.data["id"].to_pylist() == given["id"].to_pylist()
+    assert table.data["name"].to_pylist() == given["name"].to_pylist()
+
+
+@every_list_format
+def test_lists_sliced_chunked_and_of_no_rows(tmp_path, suffix):
+    given, values = images(9)
+    pieces = pa.concat_tables([given.slice(2, 3), given.slice(0, 0), given.slice(7)])
+    write_table(pieces, tmp_path / f"t{suffix}", metadata())
+    found = read_table(tmp_path / f"t{suffix}").data["dmdt"].combine_chunks()
+    np.testing.assert_array_equal(found.flatten().to_numpy().reshape(-1, 676), values[[2, 3, 4, 7, 8]])
+    write_table(pieces.combine_chunks(), tmp_path / f"same{suffix}", metadata())
+    assert (tmp_path / f"t{suffix}").read_bytes() == (tmp_path / f"same{suffix}").read_bytes()
+    write_table(given.slice(0, 0), tmp_path / f"empty{suffix}", metadata())
+    assert read_table(tmp_path / f"empty{suffix}").data.equals(given.slice(0, 0))
+
+
+@every_list_format
+def test_nulls_in_lists_of_one_length_are_refused(tmp_path, suffix):
+    row, element = [[1.0, 2.0], None], [[1.0, None], [3.0, 4.0]]
+    for values in (row, element):
+        table = pa.table({"id": [1, 2], "dmdt": pa.array(values, pa.list_(pa.float32(), 2))})
+        with pytest.raises(SchemaError, match="'dmdt' of lists of one length has nulls; put NaN"):
+            write_table(table, tmp_path / f"t{suffix}", metadata())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_format_cannot_hold_is_known_before_there_are_rows(tmp_path):
+    schema = images(1)[0].schema
+    for suffix in (".parquet", ".h5", ".hdf5"):
+        check_columns_fit(tmp_path / f"t{suffix}", schema)
+    words = r"'dmdt' is fixed_size_list.*which \.csv files cannot hold; write \.parquet or \.h5, or leave .*features\.groups"
+    with pytest.raises(SchemaError, match=words) as early:
+        check_columns_fit(tmp_path / "t.csv", schema)
+    with pytest.raises(SchemaError) as late:
+        write_table(images(1)[0], tmp_path / "t.csv", metadata())
+    assert str(early.value) == str(late.value)
+    assert "\n" not in str(late.value)
+    texts = pa.schema([("names", pa.list_(pa.string(), 2))])
+    with pytest.raises(SchemaError, match=r"'names'.*\.h5 files cannot hold; write \.parquet, or"):
+        check_columns_fit(tmp_path / "t.h5", texts)
+    with pytest.raises(FormatError, match="suffix"):
+        check_columns_fit(tmp_path / "t.txt", schema)
+    check_columns_fit(tmp_path / "t.csv", pa.schema([("band", pa.dictionary(pa.int8(), pa.string()))]))
+
+
+def test_datasets_of_two_dimensions_of_others_are_left(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "others.h5", "w") as file:
+        file["id"] = [BIG, 2]
+        file["covariance"] = np.eye(5)
+    assert read_foreign_table(tmp_path / "others.h5").to_pydict() == {"id": [BIG, 2]}
 
 
 def test_units_may_come_from_the_record(tmp_path):
