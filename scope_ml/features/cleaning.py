@@ -1,9 +1,11 @@
 """Which points of a light curve are measured, and which light curves have too few of them.
 
-Per point, in this order: flagged, not finite, without a positive error, after `max_timestamp_hjd`; the rest is sorted
-by time (stably) and thinned to one point per `min_cadence_minutes`. Then light curves with fewer than
-`min_n_obs` points are marked. Nothing goes silently: each light curve has a reason, each point lost is counted by one.
-May import `core`.
+Per light curve first: too near a bright star. Per point, in this order: flagged, not finite, without a positive error
+whose weight is a number, after `max_timestamp_hjd`, of another observing programme; the rest is sorted by time (at one
+time by magnitude, so that the order of the file does not matter) and thinned to one point per `min_cadence_minutes`.
+Then light curves with fewer than `min_n_obs` points are marked. Nothing goes silently: each light curve has a reason,
+each point lost is counted by one.
+May import `core` and `errors`.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scope_ml.core.configuration import option
-from scope_ml.core.lightcurve import LightCurveBatch
+from scope_ml.core.lightcurve import POINT_COLUMNS, LightCurveBatch
+from scope_ml.errors import DataError
 
 __all__ = ["POINT_REASONS", "Cleaned", "Cleaning", "CleaningStatus", "clean", "thin"]
 
@@ -27,6 +30,7 @@ POINT_REASONS = (
     "not_finite",
     "bad_error",
     "after_max_timestamp",
+    "other_programid",
     "duplicate_time",
     "high_cadence",
 )
@@ -48,6 +52,10 @@ class CleaningStatus(IntEnum):
     ALL_AFTER_MAX_TIMESTAMP = 4
     #: Fewer points than `min_n_obs` are left.
     TOO_FEW_POINTS = 5
+    #: All points that are left so far are of programmes other than `programids`.
+    ALL_OTHER_PROGRAMIDS = 6
+    #: A bright star's halo covers it (`bright_stars`).
+    NEAR_BRIGHT_STAR = 7
 
     @property
     def label(self) -> str:
@@ -65,6 +73,17 @@ class Cleaning:
     )
     max_timestamp_hjd: float | None = option(None, unit="d", doc="points after this HJD are dropped; null keeps all")
     keep_flagged: bool = option(False, doc="keep points whose catflags are not 0")
+    programids: tuple[int, ...] | None = option(
+        None, doc="observing programmes whose points are kept, such as [1] for ZTF's public ones; null keeps all"
+    )
+    bright_star_exclusion: Literal["off", "catalog", "precomputed"] = option(
+        "off",
+        doc="drop light curves in the halo of a bright Gaia star; catalog: found in catalogs.path; precomputed: listed"
+        " in catalogs.bright_stars",
+    )
+    bright_star_radius_arcsec: float = option(
+        300.0, unit="arcsec", doc="how far away bright stars are looked for", more_than=0, at_most=3600
+    )
 
 
 class Cleaned(NamedTuple):
@@ -85,7 +104,7 @@ class Cleaned(NamedTuple):
     points_dropped: Mapping[str, int]
 
 
-def clean(batch: LightCurveBatch, config: Cleaning) -> Cleaned:
+def clean(batch: LightCurveBatch, config: Cleaning, *, near_bright_star: NDArray[np.bool_] | None = None) -> Cleaned:
     """Drop the points that must not be measured and mark the light curves that are left with too few.
 
     Parameters
@@ -94,9 +113,18 @@ def clean(batch: LightCurveBatch, config: Cleaning) -> Cleaned:
         Light curves as read: any order of points, NaN and negative errors allowed.
     config
         The cuts.
+    near_bright_star
+        bool (n_sources,), which light curves to drop whatever their points; none if None.
+
+    Raises
+    ------
+    DataError
+        If `config` names programmes and the light curves do not say theirs.
     """
     status = np.zeros(len(batch), dtype=np.uint8)
-    status[batch.n_obs == 0] = CleaningStatus.NO_POINTS
+    if near_bright_star is not None:
+        status[near_bright_star] = CleaningStatus.NEAR_BRIGHT_STAR
+    status[(status == 0) & (batch.n_obs == 0)] = CleaningStatus.NO_POINTS
     dropped = dict.fromkeys(POINT_REASONS, 0)
     keep = np.ones(batch.n_points, dtype=np.bool_)
 
@@ -110,11 +138,17 @@ def clean(batch: LightCurveBatch, config: Cleaning) -> Cleaned:
     if batch.flags is not None and not config.keep_flagged:
         cut(batch.flags != 0, "flagged", CleaningStatus.ALL_FLAGGED)
     cut(~(np.isfinite(batch.time) & np.isfinite(batch.mag)), "not_finite", None)
-    with np.errstate(invalid="ignore"):
-        cut(~(np.isfinite(batch.mag_err) & (batch.mag_err > 0)), "bad_error", CleaningStatus.NO_VALID_POINTS)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
+        # An error whose square or weight is no number, such as 1e-200, would make nonsense of every sum.
+        variance = batch.mag_err.astype(np.float64, copy=False) ** 2
+        usable = (batch.mag_err > 0) & np.isfinite(variance) & np.isfinite(1.0 / variance)
+        cut(~usable, "bad_error", CleaningStatus.NO_VALID_POINTS)
         if config.max_timestamp_hjd is not None:
             late = batch.time > config.max_timestamp_hjd
             cut(late, "after_max_timestamp", CleaningStatus.ALL_AFTER_MAX_TIMESTAMP)
+    if config.programids is not None:
+        other = ~np.isin(_programid(batch), config.programids)
+        cut(other, "other_programid", CleaningStatus.ALL_OTHER_PROGRAMIDS)
     kept = _sorted_by_time(batch.select(keep) if not keep.all() else batch)
     spaced = thin(kept.time, kept.offsets, config.min_cadence_minutes / MINUTES_PER_DAY)
     if not spaced.all():
@@ -180,19 +214,23 @@ def _repeats(batch: LightCurveBatch) -> NDArray[np.bool_]:
     return repeats
 
 
+def _programid(batch: LightCurveBatch) -> NDArray[np.integer[Any]]:
+    if batch.programid is None:
+        raise DataError(
+            "cleaning.programids is given, but the light curves have no column programid; leave it null, or take files"
+            " that have one"
+        )
+    return batch.programid
+
+
 def _sorted_by_time(batch: LightCurveBatch) -> LightCurveBatch:
-    """Return the batch with the points of each light curve in ascending time; equal times keep their order."""
+    """Return the batch with the points of each light curve in ascending time; at one time by magnitude, then error."""
     source = np.repeat(np.arange(len(batch)), batch.n_obs)
-    backwards = (np.diff(batch.time) < 0) & (np.diff(source) == 0)
-    if not backwards.any():
+    unordered = (np.diff(batch.time) <= 0) & (np.diff(source) == 0)
+    if not unordered.any():
         return batch
-    order = np.lexsort((batch.time, source))
-    return LightCurveBatch(
-        id=batch.id,
-        offsets=batch.offsets,
-        time=batch.time[order],
-        mag=batch.mag[order],
-        mag_err=batch.mag_err[order],
-        band=None if batch.band is None else batch.band[order],
-        flags=None if batch.flags is None else batch.flags[order],
-    )
+    order = np.lexsort((batch.mag_err, batch.mag, batch.time, source))
+    points: dict[str, Any] = {
+        name: None if (values := getattr(batch, name)) is None else values[order] for name in POINT_COLUMNS
+    }
+    return LightCurveBatch(id=batch.id, offsets=batch.offsets, **points)

@@ -1,13 +1,15 @@
 """Columns under the names, and with the content, of the tables that SCoPe 0.9.5 writes (``names=legacy``).
 
-What differs from ours: ids in ``_id``; suffixes such as ``ELS_ECE_EAOV``; a column ``pdot_*``, always 0; under the names
-of the amplitudes and phases of the Fourier fit the raw coefficients A_n of cos(2 pi n t / P) and B_n of sin, t the HJD;
-the significance of the nested search is the AOV statistic itself. May import `spec` and `errors`.
+What differs from ours: ids in ``_id``; suffixes such as ``ELS_ECE_EAOV``; a column ``pdot_*``, always 0 (1 where no
+period was searched); dm-dt images as lists of rows; under the names of the amplitudes and phases of the Fourier fit the
+raw coefficients A_n of cos(2 pi n t / P) and B_n of sin, t the HJD; the significance of the nested search is the AOV
+statistic itself. May import `spec` and `errors`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ SUFFIX: Mapping[str, str] = {
     "fpw": "EFPW",
     "bls": "EBLS",
     "ls_ce_aov": "ELS_ECE_EAOV",
+    "none": "Ones",
 }
 
 #: The method whose significance is the statistic itself.
@@ -39,7 +42,11 @@ N_HARMONICS = 5
 
 def _specs() -> dict[str, FeatureSpec]:
     """Return the periodic columns whose content differs from ours, without suffix."""
-    lines = [("pdot", "", "0"), ("f1_amp", "mag", "A_1 of A_1 cos(2 pi t / P)"), ("f1_phi0", "mag", "B_1, of the sine")]
+    lines = [
+        ("pdot", "", "0; 1 without period search"),
+        ("f1_amp", "mag", "A_1 of A_1 cos(2 pi t / P)"),
+        ("f1_phi0", "mag", "B_1, of the sine"),
+    ]
     for n in range(2, N_HARMONICS + 1):
         lines += [
             (f"f1_relamp{n - 1}", "mag", f"A_{n} of A_{n} cos(2 pi {n} t / P); 0 if harmonic {n} is not taken"),
@@ -106,10 +113,8 @@ def legacy_columns(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(named)
 
 
-def legacy_values(
-    measured: Mapping[str, NDArray[np.float64]], nested_statistic: NDArray[np.float64] | None
-) -> dict[str, NDArray[np.float64]]:
-    """Return SCoPe's columns from ours, each float64 (n_sources,), in the order of `legacy_columns`.
+def legacy_values(measured: Mapping[str, Any], nested_statistic: NDArray[np.float64] | None) -> dict[str, Any]:
+    """Return SCoPe's columns from ours, each of (n_sources,), in the order of `legacy_columns`.
 
     Parameters
     ----------
@@ -118,7 +123,7 @@ def legacy_values(
     nested_statistic
         Statistic of the peaks of ``ls_ce_aov``, float64 (n_sources, n_peaks), if it was searched.
     """
-    values: dict[str, NDArray[np.float64]] = {}
+    values: dict[str, Any] = {}
     for column, value in measured.items():
         parts = split_suffix(column, SPECS, METHODS)
         if parts is None:
@@ -129,7 +134,7 @@ def legacy_values(
         else:
             values[_named(parts, parts.feature)] = value
         if parts.feature == "significance" and parts.rank == 1:
-            values[_named(parts, "pdot")] = np.zeros(value.size)
+            values[_named(parts, "pdot")] = np.full(value.size, 1.0 if parts.suffix == "none" else 0.0)
         elif parts.feature == "f1_relphi4":
             values |= _coefficients(measured, parts)
     return values

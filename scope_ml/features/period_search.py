@@ -18,7 +18,7 @@ from scope_ml.kernels.peaks import SearchOptions
 __all__ = ["COMPONENTS", "PeriodSearch"]
 
 #: Searches that are made of others -> those whose peaks come with theirs.
-COMPONENTS: dict[str, tuple[Method, ...]] = {"ls_ce_aov": ("ls", "ce", "aov"), "best": ()}
+COMPONENTS: dict[str, tuple[Method, ...]] = {"ls_ce_aov": ("ls", "ce", "aov"), "best": (), "none": ()}
 
 #: Options that only some searches read.
 READ_BY: Mapping[str, tuple[Method, ...]] = {
@@ -48,7 +48,7 @@ class PeriodSearch:
     A nested search brings the periods and significances of its components as well.
     """
 
-    method: Method = option("ls", doc="search whose period models take")
+    method: Method = option("ls", doc="search whose period models take; none: no search, the period is 1 d")
     also: tuple[Method, ...] = option((), doc="more searches with columns of their own; of two or more, agreement too")
     min_frequency: float | None = option(
         None, unit="1/d", doc="lowest trial frequency; null: 2 / baseline of each light curve", more_than=0, at_most=1e5
@@ -100,6 +100,8 @@ class PeriodSearch:
         twice = [name for name in METHODS if self.methods.count(name) > 1]
         if twice:
             raise _refusal("also", list(self.also), f"'{twice[0]}' runs already; name each method once")
+        if "none" in self.methods and len(self.methods) > 1:
+            raise _refusal("also", list(self.also), "'none' searches nothing; name it alone, or other methods only")
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -132,6 +134,8 @@ class PeriodSearch:
 
         Tables that agree in them can be scored by the same models, whatever else was searched for beside them.
         """
+        if self.method == "none":
+            return {"method": "none"}
         left_out = {*BESIDE, *(name for name, readers in READ_BY.items() if self.method not in readers)}
         if not self.exclude_terrestrial:
             left_out.add("terrestrial_windows")

@@ -39,7 +39,7 @@ class Shard:
 def shards(source: LightCurveSource, *, size: int, limit: int | None = None) -> Iterator[Shard]:
     """Yield the light curves of a source in shards of `size`; the last has the rest.
 
-    A shard also ends where files with flags meet files without: what stands in a shard depends on the content and
+    A shard also ends where files with flags or programids meet files without: what stands in a shard depends on the content and
     `size` alone, never on the source's chunks.
 
     Parameters
@@ -59,7 +59,7 @@ def shards(source: LightCurveSource, *, size: int, limit: int | None = None) -> 
         if left is not None:
             batch, rows = batch.slice(0, left), rows.slice(0, left)
             left -= len(batch)
-        if len(batch) and waiting and (waiting[0][0].flags is None) != (batch.flags is None):
+        if len(batch) and waiting and _optional(waiting[0][0]) != _optional(batch):
             yield _join(index, first, waiting)
             first += sum(len(piece) for piece, _ in waiting)
             index, waiting = index + 1, []
@@ -74,6 +74,11 @@ def shards(source: LightCurveSource, *, size: int, limit: int | None = None) -> 
             break
     if waiting:
         yield _join(index, first, waiting)
+
+
+def _optional(batch: LightCurveBatch) -> tuple[bool, bool]:
+    """Return which of the columns are there that files need not have."""
+    return batch.flags is None, batch.programid is None
 
 
 def _join(index: int, first: int, pieces: list[tuple[LightCurveBatch, pa.Table]]) -> Shard:

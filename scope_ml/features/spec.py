@@ -18,7 +18,8 @@ __all__ = [
 ]
 
 #: A period search by its short name, which is the suffix of its columns.
-Method: TypeAlias = Literal["ls", "ce", "aov", "mhaov", "pdm", "bls", "fpw", "ls_ce_aov", "best"]
+#: `none` searches nothing and takes 1 d.
+Method: TypeAlias = Literal["ls", "ce", "aov", "mhaov", "pdm", "bls", "fpw", "ls_ce_aov", "best", "none"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -48,11 +49,13 @@ class FeatureSpec:
     sets
         The `FEATURE_SETS` whose models take it.
     missing
-        What a model puts for NaN: the training part's median, zero, or nothing since it is never NaN.
+        What a model puts for a missing value: the training part's median; zero; ``below``, a value below all others,
+        where missing means that there is no such thing, such as the phase of a harmonic that was not taken; or nothing,
+        since none is ever missing or no model takes it.
     periodic
         Whether it depends on the period.
     dtype
-        Arrow type.
+        Arrow type; ``float[]`` is a list of as many numbers in each row.
     legacy
         Column of SCoPe, without its period suffix.
     """
@@ -63,7 +66,7 @@ class FeatureSpec:
     formula: str
     reference: str = SCOPE
     sets: tuple[str, ...] = FEATURE_SETS
-    missing: Literal["median", "zero", "none"] = "median"
+    missing: Literal["median", "zero", "below", "none"] = "median"
     periodic: bool = False
     dtype: str = "double"
     legacy: str | None = None
@@ -86,12 +89,21 @@ class FeatureGroup:
         Groups that must be chosen with it.
     only
         The one method of the period search that has these features; None: every method has, or they need none.
+    standard
+        Whether it is measured unless something else is said: light curves are all it takes.
+    from_catalogs
+        Whether it takes catalogues.
+    models_need
+        Whether a table without it cannot train models; features of other groups are inputs where they are there.
     """
 
     name: str
     summary: str
     needs: tuple[str, ...] = ()
     only: Method | None = None
+    standard: bool = True
+    from_catalogs: bool = False
+    models_need: bool = False
 
 
 class PeriodicColumn(NamedTuple):

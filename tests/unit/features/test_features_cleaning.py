@@ -5,7 +5,7 @@ import pytest
 
 from scope_ml.core.configuration import build
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.errors import ConfigError
+from scope_ml.errors import ConfigError, DataError
 from scope_ml.features.cleaning import POINT_REASONS, Cleaning, CleaningStatus, clean, thin
 
 
@@ -45,10 +45,18 @@ def test_every_point_lost_is_counted_by_the_first_cut_that_takes_it():
         "not_finite": 2,
         "bad_error": 4,
         "after_max_timestamp": 0,
+        "other_programid": 0,
         "duplicate_time": 1,
         "high_cadence": 1,
     }
     assert tuple(cleaned.points_dropped) == POINT_REASONS
+
+
+def test_errors_without_a_weight_are_bad_ones():
+    e = np.array([0.02, 1e-200, 5e-324, 1e200, 1e-30, 1e30])
+    cleaned = clean(batch_of(np.arange(6.0), errors=[e]), LOOSE)
+    np.testing.assert_array_equal(cleaned.batch[0].mag_err, [0.02, 1e-30, 1e30])
+    assert cleaned.points_dropped["bad_error"] == 3
 
 
 def test_each_light_curve_has_its_reason():
@@ -129,3 +137,35 @@ def test_float32_magnitudes_stay_float32():
 def test_mistakes_in_the_configuration_are_named(values):
     with pytest.raises(ConfigError, match=f"cleaning.{next(iter(values))}"):
         build(Cleaning, values, "cleaning")
+
+
+def test_points_of_other_programmes_go_one_by_one():
+    batch = LightCurveBatch.from_lists(
+        [1, 2],
+        [[1.0, 2.0, 3.0], [1.0, 2.0]],
+        [[10.0, 11.0, 12.0], [10.0, 11.0]],
+        [[0.1] * 3, [0.1] * 2],
+        programids=[np.array([1, 2, 1]), np.array([3, 3])],
+    )
+    cleaned = clean(batch, Cleaning(min_n_obs=1, min_cadence_minutes=0, programids=(1,)))
+    np.testing.assert_array_equal(cleaned.batch[0].mag, [10.0, 12.0])
+    assert list(cleaned.status) == [CleaningStatus.OK, CleaningStatus.ALL_OTHER_PROGRAMIDS]
+    assert cleaned.points_dropped["other_programid"] == 3
+    with pytest.raises(DataError, match="no column programid"):
+        clean(batch_of([1.0, 2.0]), Cleaning(programids=(1,)))
+
+
+def test_a_light_curve_near_a_bright_star_goes_whatever_its_points():
+    batch = batch_of([1.0, 2.0], [], [1.0, 2.0])
+    cleaned = clean(batch, LOOSE, near_bright_star=np.array([True, True, False]))
+    assert [CleaningStatus(code).label for code in cleaned.status] == ["near_bright_star", "near_bright_star", "ok"]
+
+
+def test_the_order_of_the_file_does_not_choose_among_points_at_one_time():
+    t, m, e = np.array([2.0, 1.0, 2.0, 2.0]), np.array([5.0, 1.0, 4.0, 4.0]), np.array([0.1, 0.1, 0.3, 0.2])
+    expected = clean(batch_of(t, mags=[m], errors=[e]), LOOSE).batch[0]
+    assert (expected.mag[1], expected.mag_err[1]) == (4.0, 0.2)
+    for order in ([3, 2, 1, 0], [2, 3, 0, 1], [1, 0, 3, 2]):
+        found = clean(batch_of(t[order], mags=[m[order]], errors=[e[order]]), LOOSE).batch[0]
+        np.testing.assert_array_equal(found.mag, expected.mag)
+        np.testing.assert_array_equal(found.mag_err, expected.mag_err)

@@ -11,7 +11,6 @@ from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.errors import ConfigError
 from scope_ml.features.extract import Extraction, FeatureChoice, PeriodSearch, extract_features, searches
 from scope_ml.features.period_search import READ_BY
-from scope_ml.features.registry import GROUPS
 from scope_ml.features.shards import shards
 from scope_ml.kernels.peaks import SearchOptions
 from scope_ml.kernels.registry import load
@@ -33,7 +32,7 @@ def light_curves(n=3):
     return LightCurveBatch.from_lists(list(range(n)), times, mags, [np.full(90, 0.02)] * n)
 
 
-def extraction(search=SEARCH, groups=tuple(GROUPS)):
+def extraction(search=SEARCH, groups=("basic", "period", "decision", "agreement", "fourier")):
     return Extraction(choice=FeatureChoice(groups=groups), search=search, device="cpu")
 
 
