@@ -16,6 +16,7 @@ DOORS = {
     "register": "put trained bundles into the registry, choose champions",
     "infer": "score a feature table with registered models",
     "report": "one HTML page about a run",
+    "analyze_logs": "where the time of long runs went, from their logs",
     "doctor": "what is installed, reachable and missing",
 }
 

@@ -1,7 +1,8 @@
 """Turn light curves into a feature table: clean, search periods, measure.
 
 Kept light curves go to OUTPUT, dropped ones with their reason to OUTPUT.dropped.parquet, counts to
-OUTPUT.report.json. A killed run goes on where it was.
+OUTPUT.report.json, how the run went to OUTPUT.log.jsonl. With target=field or quadrant_list OUTPUT is a folder with one
+table a quadrant. A killed run goes on where it was; finished quadrants are not made again.
 """
 
 from __future__ import annotations

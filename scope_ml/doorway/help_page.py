@@ -33,11 +33,17 @@ def groups_of(folder: Path, keys: set[str]) -> dict[str, list[str]]:
 
 def groups_to_choose(folder: Path, door: str) -> dict[str, str]:
     """Return the groups that the user has to choose (``???`` in the door's defaults list), each with one choice."""
+    groups = [group for group, choice in _defaults(folder, door).items() if choice == "???"]
+    return {group: min(path.stem for path in (folder / group).glob("*.yaml")) for group in groups}
+
+
+def _defaults(folder: Path, door: str) -> dict[str, str]:
+    """Return the groups of the door's defaults list with their choices."""
     from omegaconf import OmegaConf
 
     defaults = OmegaConf.to_container(OmegaConf.load(folder / f"{door}.yaml")).get("defaults", [])  # type: ignore[union-attr]
-    groups = [str(next(iter(item))) for item in defaults if isinstance(item, dict) and "???" in item.values()]
-    return {group: min(path.stem for path in (folder / group).glob("*.yaml")) for group in groups}
+    pairs = [next(iter(item.items())) for item in defaults if isinstance(item, dict)]
+    return {str(group).removeprefix("optional ").strip(): str(choice) for group, choice in pairs}
 
 
 def help_text(door: Door, schema: type[Any], defaults: dict[str, Any], to_choose: frozenset[str]) -> str:
@@ -52,7 +58,8 @@ def help_text(door: Door, schema: type[Any], defaults: dict[str, Any], to_choose
     ]
     described = (option for option in describe(schema) if option.key.partition(".")[0] not in to_choose)
     options += [_with_default(option, defaults) for option in described]
-    groups = groups_of(packaged_conf_dir(), {option.key.partition(".")[0] for option in options} | {"experiment"})
+    known = {option.key.partition(".")[0] for option in options} | _defaults(packaged_conf_dir(), door.name).keys()
+    groups = groups_of(packaged_conf_dir(), known)
     if groups:
         lines.append("Groups (key=choice swaps the whole group):")
         for group, choices in groups.items():

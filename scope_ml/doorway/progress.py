@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
     from scope_ml.core.protocols import Progress
 
@@ -19,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two lines of `LogProgress`.
 LOG_INTERVAL = 60.0
+
+#: Lines back to which the rate is measured: what a resumed run finds done at once soon stops counting.
+RATE_LINES = 5
 
 
 class LogProgress:
@@ -30,12 +34,13 @@ class LogProgress:
         self._total: int | None = None
         self._count = 0
         self._told = -1
-        self._began = self._said = time.monotonic()
+        self._began = self._said = 0.0
+        self._begin()
 
     def start(self, what: str, total: int | None = None) -> None:
         """Begin a task of `total` units."""
-        self._what, self._total, self._count = what, total, 0
-        self._began = self._said = time.monotonic()
+        self._what, self._total, self._count, self._told = what, total, 0, -1
+        self._begin()
 
     def advance(self, amount: int = 1) -> None:
         """Count `amount` more units, and say so if the interval is over."""
@@ -51,13 +56,20 @@ class LogProgress:
         if now - self._began >= self._interval and self._told != self._count:
             self._say(now)
 
+    def _begin(self) -> None:
+        self._began = self._said = time.monotonic()
+        self._lines = deque([(self._began, 0)], maxlen=RATE_LINES)
+
     def _say(self, now: float) -> None:
         self._told = self._count
-        rate = self._count / max(now - self._began, 1e-9)
+        since, counted = self._lines[0]
+        rate = (self._count - counted) / max(now - since, 1e-9)
+        self._lines.append((now, self._count))
         text = f"{self._what}: {self._count}"
         if self._total:
-            remaining = max(self._total - self._count, 0) / max(rate, 1e-9)
-            text += f" of {self._total} ({100 * self._count / self._total:.0f} %), {remaining:.0f} s left"
+            text += f" of {self._total} ({100 * self._count / self._total:.0f} %)"
+            if rate:
+                text += f", {_duration(max(self._total - self._count, 0) / rate)} left"
         _log.info("%s, %.1f/s", text, rate)
 
 
@@ -71,14 +83,31 @@ class BarProgress:
     def start(self, what: str, total: int | None = None) -> None:
         """Show a new bar of `total` units."""
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.text import Text
+
+        class RateColumn(ProgressColumn):
+            """Units a second, lately."""
+
+            def render(self, task: Task) -> Text:
+                """Return the rate, or nothing before it is known."""
+                return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
         self.finish()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            RateColumn(),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=Console(file=sys.stderr),
             transient=True,
         )
@@ -95,6 +124,13 @@ class BarProgress:
         if self._bar is not None:
             self._bar.stop()
         self._bar = None
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration [s] as one reads it: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def open_progress() -> Progress:

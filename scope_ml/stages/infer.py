@@ -61,6 +61,9 @@ class Infer:
     )
     classes: tuple[str, ...] = option((), doc="tags to score; empty: all that have a model")
     algorithms: tuple[Literal["xgb", "dnn"], ...] = option((), doc="algorithms to score with; empty: all")
+    unfit_models: Literal["refuse", "skip"] = option(
+        "refuse", doc="models that need features which the table lacks; skip: leave their columns out, and say so"
+    )
     batch_rows: int = option(32_768, unit="rows", doc="rows worked on at once", at_least=1, machine=True)
     tracking: TrackingConfig = option(TrackingConfig(), doc="where the registry is")
     machine: Machine = option(Machine(), doc="threads")
@@ -129,7 +132,9 @@ def run(config: Infer, *, progress: Progress) -> Report:
             f"models={config.models}: no model of algorithms={','.join(config.algorithms)}; there are models for"
             f" {', '.join(model.pin.name for model in models[:8])}"
         )
-    plan = _plan(metadata, _load(chosen, config.machine.n_workers))
+    bundles, unfit = _fitting(_load(chosen, config.machine.n_workers), metadata, config.unfit_models)
+    chosen = [model for model in chosen if model.pin.digest in {bundle.digest for bundle in bundles}]
+    plan = _plan(metadata, bundles)
     with ExitStack() as stack:
         catalogue = _catalogue(config, plan, light_curves, stack, progress)
         outputs = {}
@@ -145,7 +150,7 @@ def run(config: Infer, *, progress: Progress) -> Report:
         n_in=metadata.n_rows,
         n_out=n_rows,
         seconds=time.monotonic() - began,
-        warnings=(*catalogue.warnings, *(() if n_rows else (f"{source} has no rows; so has the output",))),
+        warnings=(*unfit, *catalogue.warnings, *(() if n_rows else (f"{source} has no rows; so has the output",))),
         outputs=outputs,
         facts={
             "models": {model.pin.name: model.pin.version for model in chosen},
@@ -180,6 +185,21 @@ def _load(models: Sequence[ResolvedModel], n_threads: int) -> tuple[ModelBundle,
             ),
         )
     )
+
+
+def _fitting(
+    bundles: tuple[ModelBundle, ...], metadata: TableMetadata, unfit_models: str
+) -> tuple[tuple[ModelBundle, ...], tuple[str, ...]]:
+    """Return the models to score with, and what to say of those that the table has no features for.
+
+    If it has them for none, all are returned: the check of the plan says what is missing.
+    """
+    available = tuple(column.name for column in metadata.columns)
+    unfit = [bundle.name for bundle in bundles if bundle.record.features.lacking(available)]
+    if unfit_models == "refuse" or not unfit or len(unfit) == len(bundles):
+        return bundles, ()
+    lines = f"{len(unfit)} of {len(bundles)} models need features that the table lacks and have no column: {', '.join(unfit)}"
+    return tuple(bundle for bundle in bundles if bundle.name not in unfit), (lines,)
 
 
 def _plan(metadata: TableMetadata, bundles: tuple[ModelBundle, ...]) -> _Plan:

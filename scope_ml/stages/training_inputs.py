@@ -99,7 +99,7 @@ def training_inputs(
             choices=taxonomy.tags,
         )
     built, division = load_dataset(dataset, taxonomy, split)
-    names = feature_set(set_name or spec.feature_set, period_method(built.facts))
+    names = feature_set(set_name or spec.feature_set, period_method(built.facts), built.table.column_names)
     _check_features(built, names, set_name or spec.feature_set)
     features = FeatureRecord.of_table(names, built.facts)
     settled = settle(settings, spec)

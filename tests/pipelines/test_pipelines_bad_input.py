@@ -24,6 +24,8 @@ def door(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["scope_ml.simulate", "n_sources=20"], "'output' has no value"),
         (["scope_ml.generate_features", "source.path=missing.parquet", "output=o.parquet"], "missing.parquet"),
         (["scope_ml.generate_features", "source=fits", "output=o.parquet"], "Could not find 'source/fits'"),
+        (["scope_ml.generate_features", "target=field", "target.field=1", "source.path=p", "output=o.csv"], "output=o"),
+        (["scope_ml.analyze_logs", "logs=missing.jsonl"], "cannot read the run log missing.jsonl"),
         (["scope_ml.infer", "features=missing.parquet", "output=o.parquet"], "missing.parquet"),
         (["scope_ml.train", "class=rrlyr", "tracking.uri=https://me:sentinel@host"], "tracking.uri holds a user name"),
     ],

@@ -25,7 +25,16 @@ REQUIRED = {
     "register": ["models=m", "output=o"],
     "infer": ["features=f", "output=o"],
     "report": ["predictions=p", "models=m", "output=o"],
+    "analyze_logs": ["logs=[l]"],
     "doctor": [],
+}
+
+#: What a choice of a group has to be given besides.
+FURTHER = {
+    "target=quadrant": ["target.field=1", "target.ccd=1", "target.quad=1"],
+    "target=field": ["target.field=1"],
+    "target=quadrant_list": ["target.path=p"],
+    "target=source_ids": ["target.path=p"],
 }
 
 
@@ -73,7 +82,7 @@ def test_every_choice_of_every_group_composes(door: str, choice: str) -> None:
         with initialize_config_dir(str(packaged_conf_dir()), version_base="1.3"):
             assert compose(door, overrides=list(dict.fromkeys(words))) is not None
     else:
-        assert composed(door, choice) is not None
+        assert composed(door, choice, *FURTHER.get(choice, [])) is not None
 
 
 def test_every_file_in_conf_is_reached() -> None:

@@ -24,6 +24,10 @@ N_STARS = 240
 XGB = {"name": "xgb", "n_rounds": 12, "max_depth": 3}
 
 
+#: Columns that models need.
+COLUMNS = feature_columns([name for name, group in GROUPS.items() if group.models_need], "ls")
+
+
 def feature_table(n_rows: int = N_STARS, seed: int = 0) -> pa.Table:
     """Return features of which `skew` and `period_ls` tell the first fifth of the rows from the others."""
     rng = np.random.default_rng(seed)
@@ -36,7 +40,7 @@ def feature_table(n_rows: int = N_STARS, seed: int = 0) -> pa.Table:
         "dec": rng.uniform(-30, 80, n_rows),
         "field": pa.array([245] * n_rows, pa.int32()),
     }
-    for name in feature_columns(GROUPS, "ls"):
+    for name in COLUMNS:
         columns[name] = rng.normal(size=n_rows)
     columns["skew"] = rng.normal(size=n_rows) + 1.5 * member
     columns["period_ls"] = np.where(member, rng.uniform(0.3, 0.9, n_rows), rng.uniform(0.1, 300, n_rows))
@@ -45,8 +49,7 @@ def feature_table(n_rows: int = N_STARS, seed: int = 0) -> pa.Table:
 
 def features_record(**facts: Any) -> TableMetadata:
     """Return the record that `generate_features` gives a table."""
-    names = feature_columns(GROUPS, "ls")
-    known = {"features": list(names), "feature_digest": feature_digest(names), "period_search": {"method": "ls"}}
+    known = {"features": list(COLUMNS), "feature_digest": feature_digest(COLUMNS), "period_search": {"method": "ls"}}
     return TableMetadata(kind="features", facts=known | facts)
 
 

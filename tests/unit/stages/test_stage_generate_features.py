@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -28,10 +24,13 @@ from scope_ml.features.period_search import PeriodSearch
 from scope_ml.features.registry import feature_columns, feature_digest
 from scope_ml.io.lightcurves import write_light_curves
 from scope_ml.io.tables import read_table
-from scope_ml.stages import generate_features
+from scope_ml.stages import feature_sources, feature_tables, generate_features
 from scope_ml.stages.generate_features import GenerateFeatures, run
 
 N_GOOD = 21
+
+#: Cheap ones; each group has tests of its own.
+GROUPS = ["basic", "period", "fourier"]
 
 
 def light_curves():
@@ -74,6 +73,7 @@ def config_for(source, output, *, band=None, limit=None, cleaning=None, **machin
             "limit": limit,
             "cleaning": {"min_n_obs": 30, "min_cadence_minutes": 0, **(cleaning or {})},
             "period_search": {"max_frequency": 3.0, "samples_per_peak": 5},
+            "features": {"groups": GROUPS},
             "machine": {"workers": 2, "max_batch_sources": 4, **machine},
         },
     )
@@ -109,6 +109,7 @@ def test_every_light_curve_is_kept_or_dropped_with_its_reason(source, tmp_path):
     assert sorted(path.name for path in output.parent.iterdir()) == [
         "features.parquet",
         "features.parquet.dropped.parquet",
+        "features.parquet.log.jsonl",
         "features.parquet.report.json",
     ]
     assert json.loads((tmp_path / "out" / "features.parquet.report.json").read_text())["n_out"] == N_GOOD + 1
@@ -117,7 +118,7 @@ def test_every_light_curve_is_kept_or_dropped_with_its_reason(source, tmp_path):
 def test_the_record_says_what_the_features_are(source, tmp_path):
     generate(source, tmp_path / "features.parquet")
     metadata = read_table(tmp_path / "features.parquet").metadata
-    columns = feature_columns(("basic", "period", "fourier"), "ls")
+    columns = feature_columns(GROUPS, "ls")
     assert tuple(metadata.facts["features"]) == columns
     assert metadata.facts["feature_digest"] == feature_digest(columns)
     assert metadata.facts["period_search"]["method"] == "ls"
@@ -132,9 +133,9 @@ def test_the_record_says_what_the_features_are(source, tmp_path):
 def test_the_table_does_not_depend_on_workers_shards_or_chunks(source, tmp_path, monkeypatch):
     generate(source, tmp_path / "a.parquet")
     first = read_table(tmp_path / "a.parquet")
-    opened = generate_features.open_light_curves
+    opened = feature_sources.open_light_curves
     monkeypatch.setattr(
-        generate_features, "open_light_curves", lambda path, **given: opened(path, **given, chunk_sources=3)
+        feature_sources, "open_light_curves", lambda path, **given: opened(path, **given, chunk_sources=3)
     )
     for workers, shard in ((1, 4), (3, 1), (2, 1000)):
         generate(source, tmp_path / "b.parquet", workers=workers, max_batch_sources=shard)
@@ -237,12 +238,12 @@ def test_the_embedded_survey_is_a_folder_with_its_light_curves_below(source, tmp
 def test_parts_of_another_configuration_are_not_used(source, tmp_path, monkeypatch):
     output = tmp_path / "features.parquet"
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     for change, n_resumed in (({"min_n_obs": 31}, 0), ({}, 7)):
         with monkeypatch.context() as patch:
-            patch.setattr(generate_features, "_merge", stop)
+            patch.setattr(feature_tables, "merge", stop)
             with pytest.raises(KeyboardInterrupt):
                 generate(source, output)
         assert generate(source, output, cleaning=change).facts["n_shards_resumed"] == n_resumed
@@ -256,18 +257,18 @@ def test_parts_of_other_code_are_not_used_and_the_code_leaves_no_trace_in_the_ou
         asked.append(packages)
         return "other code"
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(generate_features, "code_digest", other_code)
         generate(source, tmp_path / "b" / "features.parquet")
-        patch.setattr(generate_features, "_merge", stop)
+        patch.setattr(feature_tables, "merge", stop)
         with pytest.raises(KeyboardInterrupt):
             generate(source, output)
     assert {"core", "io", "kernels", "features"} <= set(asked[0])
     assert generate(source, output).facts["n_shards_resumed"] == 0
-    for path in output.parent.iterdir():
+    for path in (path for path in output.parent.iterdir() if not path.name.endswith(".log.jsonl")):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
@@ -281,55 +282,8 @@ def test_the_written_report_tells_what_came_out_and_not_how_the_run_went(source,
     assert written == (tmp_path / "a" / "features.parquet.report.json").read_bytes()
     record = json.loads(written)
     assert record.keys() == {"stage", "n_in", "n_out", "dropped", "warnings", "facts"}
-    assert record["facts"].keys() == {"points_in", "points_dropped", "status"}
+    assert record["facts"].keys() == {"points_in", "points_dropped", "status", "ids_repeated"}
     assert (record["n_in"], record["dropped"]) == (report.n_in, report.dropped)
-
-
-PROGRAM = """
-import sys, json, time
-from scope_ml.core.configuration import build
-from scope_ml.core.protocols import NullProgress
-from scope_ml.stages import generate_features as stage
-
-measure = stage._measure
-def slow(shard, job):
-    n = measure(shard, job)
-    time.sleep(0.05)
-    return n
-stage._measure = slow
-stage.run(build(stage.GenerateFeatures, json.loads(sys.argv[1])), progress=NullProgress())
-"""
-
-
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(source, tmp_path, root):
-    undisturbed = tmp_path / "a" / "features.parquet"
-    killed = tmp_path / "b" / "features.parquet"
-    generate(source, undisturbed, workers=1, max_batch_sources=1)
-    values = {
-        "source": {"path": str(source)},
-        "output": str(killed),
-        "cleaning": {"min_n_obs": 30, "min_cadence_minutes": 0},
-        "period_search": {"max_frequency": 3.0, "samples_per_peak": 5},
-        "machine": {"workers": 1, "max_batch_sources": 1},
-    }
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, json.dumps(values)], cwd=root)
-    parts = killed.with_name("features.parquet.parts") / "kept"
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(parts.glob("part-*.parquet"))) < 5:
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline, "the run has not begun"
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not killed.exists()
-    report = generate(source, killed, workers=1, max_batch_sources=1)
-    assert 5 <= report.facts["n_shards_resumed"] < report.facts["n_shards"]
-    assert (report.n_in, report.n_out) == (N_GOOD + 5, N_GOOD + 1)
-    for name in ("features.parquet", "features.parquet.dropped.parquet", "features.parquet.report.json"):
-        assert (killed.parent / name).read_bytes() == (undisturbed.parent / name).read_bytes()
-    assert len(list(killed.parent.iterdir())) == 3
 
 
 def test_legacy_names_are_written_with_their_record(source, tmp_path):

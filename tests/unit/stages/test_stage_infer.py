@@ -151,6 +151,28 @@ def test_a_registry_is_asked_for_its_champions(
         infer(models=str(tmp_path / "models.lock.json"), tracking=tracking)
 
 
+def test_models_without_their_features_are_left_out_if_asked(
+    infer: Callable[..., Report], training_tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    table = read_table(training_tables[0])
+    less = tmp_path / "less.parquet"
+    # rrlyr takes the period, pnp does not.
+    write_table(table.data.drop_columns(["significance_ls"]), less, table.metadata)
+    with pytest.raises(FeatureMismatchError, match=r"rrlyr.*significance_ls"):
+        infer(features=str(less))
+    report = infer(features=str(less), unfit_models="skip")
+    scored = read_table(tmp_path / "predictions.parquet")
+    assert [name for name in scored.data.column_names if name.endswith("_xgb")] == ["pnp_xgb"]
+    assert "rrlyr" in report.warnings[0]
+    assert report.facts["n_models"] == 1
+    assert list(scored.metadata.facts["models"]) == ["pnp_xgb"]
+    assert [pin.tag for pin in read_lock(tmp_path / "predictions.parquet.models.lock.json")] == ["pnp"]
+    # Where none fits, there is nothing to write.
+    write_table(table.data.drop_columns(["skew"]), less, table.metadata)
+    with pytest.raises(FeatureMismatchError, match="skew"):
+        infer(features=str(less), unfit_models="skip")
+
+
 def test_other_features_are_refused_and_nothing_is_left(
     infer: Callable[..., Report], training_tables: tuple[Path, Path], tmp_path: Path
 ) -> None:

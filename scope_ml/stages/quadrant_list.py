@@ -1,0 +1,170 @@
+"""Files that list quadrants, one a line: `field ccd quad`, or SCoPe's `slurm.dat` with a job number before them.
+
+Used by `stages.feature_targets`. May import `io`, core and errors only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from scope_ml.errors import DataError, EmptySelectionError, FormatError, MissingColumnError, SchemaError
+from scope_ml.io.parquet_files import require_file
+from scope_ml.io.selection import Selection
+from scope_ml.io.tables import FORMATS, read_foreign_table
+
+__all__ = ["Quadrant", "QuadrantList", "read_quadrants"]
+
+#: Columns of a table of quadrants, and what else they may be called.
+COLUMNS = {"field": ("field",), "ccd": ("ccd",), "quad": ("quad", "quadrant")}
+
+#: Formats that are read as tables; everything else is text.
+TABLES = {suffix for suffix, name in FORMATS.items() if name != "csv"}
+
+
+class Quadrant(NamedTuple):
+    """A quadrant of a detector, pointed at a field."""
+
+    field: int
+    ccd: int
+    quad: int
+
+    @property
+    def selection(self) -> Selection:
+        """Return its light curves."""
+        return Selection(field=self.field, ccd=self.ccd, quad=self.quad)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuadrantList:
+    """The quadrants of a file.
+
+    Attributes
+    ----------
+    quadrants
+        By the number that a job array uses: the job number of the line, or else 0, 1, 2, ... in the order of the file.
+        Each quadrant stands there once.
+    n_lines
+        Lines (rows) with a quadrant; `n_duplicates` of them repeat one.
+    """
+
+    quadrants: Mapping[int, Quadrant]
+    n_lines: int
+
+    @property
+    def n_duplicates(self) -> int:
+        """Return how many lines repeat a quadrant of an earlier line."""
+        return self.n_lines - len(self.quadrants)
+
+
+def read_quadrants(path: Path) -> QuadrantList:
+    """Read a list of quadrants: text (spaces or commas, ``#`` comments, maybe a line of names), Parquet or HDF5.
+
+    Raises
+    ------
+    FormatError, MissingColumnError
+        If it cannot be read.
+    DataError
+        If a line is malformed; the message has its number and what was seen.
+    EmptySelectionError
+        If it lists nothing.
+    """
+    is_table = path.suffix.lower() in TABLES
+    lines = list(_table_lines(path) if is_table else _text_lines(path))
+    if not lines:
+        raise EmptySelectionError(f"{path} lists no quadrant; write one a line: field ccd quad")
+    return _listed(path, lines)
+
+
+class _Line(NamedTuple):
+    """One line: where it stands, the job number if it has one, the quadrant."""
+
+    where: str
+    job: int | None
+    quadrant: Quadrant
+
+
+def _listed(path: Path, lines: Sequence[_Line]) -> QuadrantList:
+    """Return the quadrants by number; the first of several equal ones counts."""
+    with_job = [line for line in lines if line.job is not None]
+    if with_job and len(with_job) != len(lines):
+        odd = next(line for line in lines if line.job is None)
+        raise DataError(
+            f"{odd.where}: no job number, but other lines have one; write field ccd quad, or all with a number"
+        )
+    quadrants: dict[int, Quadrant] = {}
+    known: set[Quadrant] = set()
+    for line in lines:
+        if line.quadrant in known:
+            continue
+        known.add(line.quadrant)
+        number = len(quadrants) if line.job is None else line.job
+        if number in quadrants:
+            raise DataError(f"{line.where}: job number {number} stands there twice; number the lines 0, 1, 2, ...")
+        quadrants[number] = line.quadrant
+    return QuadrantList(quadrants=quadrants, n_lines=len(lines))
+
+
+def _text_lines(path: Path) -> Iterator[_Line]:
+    require_file(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not text ({error.reason}); write one quadrant a line: field ccd quad") from error
+    order: list[int] | None = None
+    first = True
+    for number, line in enumerate(text.splitlines(), start=1):
+        # Programs that write CSV put names in quotes, and some put numbers in them too.
+        words = [word for word in re.split(r"""[\s,"']+""", line.partition("#")[0]) if word]
+        if not words:
+            continue
+        where = f"{path}, line {number}"
+        if first and not any(character.isdigit() for character in "".join(words)):
+            order = _header(words, where)
+        elif order is not None:
+            yield _parsed(where, line, [words[at] for at in order] if len(words) > max(order) else words)
+        else:
+            yield _parsed(where, line, words)
+        first = False
+
+
+def _header(names: Sequence[str], where: str) -> list[int]:
+    """Return the places of field, ccd and quad in a line of names."""
+    lower = [name.lower() for name in names]
+    found = {name: [lower.index(one) for one in aliases if one in lower] for name, aliases in COLUMNS.items()}
+    missing = [name for name, places in found.items() if not places]
+    if missing:
+        raise MissingColumnError(where, missing, names)
+    return [places[0] for places in found.values()]
+
+
+def _parsed(where: str, line: str, words: Sequence[str]) -> _Line:
+    if len(words) not in (3, 4) or not all(word.isascii() and word.isdigit() for word in words):
+        raise DataError(f"{where}: '{line.strip()[:80]}' is not a quadrant; write field ccd quad, such as 250 1 2")
+    numbers = [int(word) for word in words]
+    return _Line(where, numbers[0] if len(numbers) == 4 else None, _checked(where, Quadrant(*numbers[-3:])))
+
+
+def _checked(where: str, quadrant: Quadrant) -> Quadrant:
+    try:
+        _ = quadrant.selection
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    return quadrant
+
+
+def _table_lines(path: Path) -> Iterator[_Line]:
+    table = read_foreign_table(path)
+    names = {name: [one for one in aliases if one in table.column_names] for name, aliases in COLUMNS.items()}
+    missing = [name for name, found in names.items() if not found]
+    if missing:
+        raise MissingColumnError(str(path), missing, table.column_names)
+    columns = [table[found[0]].to_pylist() for found in names.values()]
+    for row, values in enumerate(zip(*columns, strict=True), start=1):
+        where = f"{path}, row {row}"
+        if not all(isinstance(value, int) for value in values):
+            raise SchemaError(f"{where}: {values} is not a quadrant; field, ccd and quad are whole numbers")
+        yield _Line(where, None, _checked(where, Quadrant(*values)))
