@@ -60,13 +60,13 @@ def _held(path: Path, output: Path) -> int:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue  # its last holder has just removed the folder
+            descriptor = _opened(path)
         except OSError as error:
             raise OutputError(
                 f"cannot write {output}: {error.strerror or error} ({path.parent}); choose another output path"
             ) from error
+        if descriptor is None:
+            continue  # its last holder has just removed the folder
         try:
             if _locked(descriptor, output) and _is_at(descriptor, path):
                 _sign(descriptor, path)
@@ -75,6 +75,14 @@ def _held(path: Path, output: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int | None:
+    """Return the descriptor of the lock file, or None if its folder is gone again."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:
+        return None
 
 
 def _locked(descriptor: int, output: Path) -> bool:

@@ -75,6 +75,8 @@ class RunLog:
             path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
+            if not self._begun and not _is_run_log(descriptor):
+                raise OutputError(f"the run log {path} would be added to a file that is none; give another name")
             if not self._begun and not _ends_a_line(descriptor):
                 # A full disk cut the last line of an earlier run.
                 line = b"\n" + line
@@ -113,6 +115,11 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) and {"time", "event"} <= value.keys() else None
+
+
+def _is_run_log(descriptor: int) -> bool:
+    """Return whether the file is empty or begins as a run log does, maybe cut."""
+    return os.fstat(descriptor).st_size == 0 or FIRST_KEY.encode().startswith(os.pread(descriptor, len(FIRST_KEY), 0))
 
 
 def _ends_a_line(descriptor: int) -> bool:

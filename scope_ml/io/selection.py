@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from scope_ml.core.identifiers import exact_ids
 from scope_ml.core.provenance import digest_json
+from scope_ml.core.sphere import chord, unit_vectors
 from scope_ml.errors import DataError
 
 if TYPE_CHECKING:
@@ -143,12 +144,6 @@ class Selection:
         return nearest_positions(self.tree, ra, dec, self.positions.radius_arcsec) >= 0
 
 
-def unit_vectors(ra: Floats, dec: Floats) -> Floats:
-    """Return positions [deg], shape (n,), as unit vectors, shape (n, 3): no seam at RA 0, no poles."""
-    lon, lat = np.deg2rad(ra), np.deg2rad(dec)
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
 def nearest_positions(tree: cKDTree, ra: Floats, dec: Floats, radius_arcsec: float) -> npt.NDArray[np.int64]:
     """Return for each position, shape (n,) [deg], the index of the nearest point of `tree` within the radius, or -1.
 
@@ -176,7 +171,7 @@ def positions_within(tree: cKDTree, ra: Floats, dec: Floats, radius_arcsec: floa
 
 def _chord(radius_arcsec: float) -> float:
     """Return the chord of an angle, a little longer than it is, so that rounding leaves out nothing."""
-    return float(2.0 * np.sin(np.deg2rad(radius_arcsec / 3600.0) / 2.0)) * (1 + 1e-9) + 1e-15
+    return chord(radius_arcsec) * (1 + 1e-9) + 1e-15
 
 
 def same_ids(ids: pa.Array, dtype: pa.DataType) -> pa.Array:

@@ -97,6 +97,10 @@ class FeatureRecord:
         """Read what `to_json` wrote."""
         return cls(names=tuple(plain["names"]), formulae=plain["formulae"], facts=plain["facts"])
 
+    def lacking(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Return the features of the model that a table with `columns` does not have."""
+        return tuple(name for name in self.names if name not in columns)
+
     def check(self, columns: Sequence[str], facts: Mapping[str, Any], *, model: str) -> None:
         """Refuse a table whose features are not the model's.
 
@@ -120,9 +124,9 @@ class FeatureRecord:
                 raise FeatureMismatchError(
                     f"model {model} was trained on features with {ours}, the table was made with {theirs};"
                     f" compute its features again with {ours}",
-                    missing=[feature for feature in self.names if feature not in columns],
+                    missing=self.lacking(columns),
                 )
-        missing = [name for name in self.names if name not in columns]
+        missing = self.lacking(columns)
         if missing:
             extra = [name for name in columns if name not in self.names and name not in NO_FEATURES]
             raise FeatureMismatchError(

@@ -25,12 +25,15 @@ __all__ = ["ColumnScale", "Policy", "Preparation", "PreparationConfig"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
-Policy = Literal["median", "mean", "zero", "none"]
+Policy = Literal["median", "mean", "zero", "below", "none"]
 
 #: Larger magnitudes do not fit float32, in which models compute; they count as missing.
 LARGEST = float(np.finfo(np.float32).max)
 
-POLICIES = ("median", "mean", "zero", "none")
+#: How far below the smallest value ``below`` lies, in ranges of the values.
+BELOW = 0.25
+
+POLICIES = ("median", "mean", "zero", "below", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +134,7 @@ class Preparation:
         DataError
             If `x` has no rows or does not have one column per name.
         ConfigError
-            If a policy is not one of median, mean, zero, none.
+            If a policy is not one of `POLICIES`.
         """
         values = _finite(x, len(features))
         if values.shape[0] == 0:
@@ -246,6 +249,9 @@ def _fill(seen: FloatArray, policy: str) -> float | None:
         return None
     if policy == "zero" or seen.size == 0:
         return 0.0
+    if policy == "below":
+        low, high = float(seen.min()), float(seen.max())
+        return low - (BELOW * (high - low) or 1.0)
     return float(np.median(seen) if policy == "median" else np.mean(seen))
 
 

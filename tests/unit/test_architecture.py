@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = sorted((ROOT / "scope_ml").rglob("*.py"))
 SCIENCE_GROUPS = (
-    "algorithm", "class", "cleaning", "crossmatch", "dataset", "experiment", "feature_set", "features", "period_search",
+    "algorithm", "class", "cleaning", "crossmatch", "dataset", "experiment", "feature_groups", "feature_set", "period_search",
     "select", "split", "survey", "tune",
 )  # fmt: skip
 

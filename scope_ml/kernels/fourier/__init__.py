@@ -4,7 +4,7 @@
 
 with weights ``1 / mag_err**2``; t in the phase is the time as given (HJD), so `f1_phi0` compares between light curves;
 t - t_min stands in the slope. BIC_k = chi2_k + ln(N) (2 + 2k); the smallest order with the smallest BIC is taken.
-Orders need N > 2 + 2k points and times that tell their terms apart. One QR factorisation serves all orders, since
+Orders need N > 2 + 2k points and times that tell their terms apart. One factorisation serves all orders, since
 the terms of order k are the first 2 + 2k columns of those of order k + 1.
 
 Columns, with true amplitudes and phases: amp_n = sqrt(A_n^2 + B_n^2), phi_n = atan2(A_n, B_n), so that

@@ -87,3 +87,16 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         output_lock(tmp_path / "file" / "p", tmp_path / "x.parquet"),
     ):
         pass
+
+
+def test_a_folder_that_is_refused_as_not_found_is_not_tried_for_ever(tmp_path, monkeypatch):
+    # As in /proc, and where the working folder has been removed.
+    def refused(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refused)
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*x\.parquet: No such file"),
+        output_lock(tmp_path / "p", tmp_path / "x.parquet"),
+    ):
+        pass

@@ -78,6 +78,9 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(FormatError, match="is no run log"):
         read_run_log(tmp_path / "x")
+    with pytest.raises(OutputError, match="would be added to a file that is none"):
+        RunLog(tmp_path / "x").event("start")
+    assert (tmp_path / "x").read_bytes() == content
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path):

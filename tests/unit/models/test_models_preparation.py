@@ -30,6 +30,12 @@ def test_each_feature_is_filled_by_its_own_policy():
     assert prepared.n_missing == (1, 1, 1, 1)
 
 
+def test_what_does_not_exist_lies_below_all_that_does():
+    x = [[1.0, 7.0], [3.0, 7.0], [NAN, NAN]]
+    prepared = fit(x, policies={"f0": "below", "f1": "below"}, impute="by_feature")
+    np.testing.assert_array_equal(prepared.transform(x)[2], np.array([0.5, 6.0], dtype=np.float32))
+
+
 def test_a_feature_of_policy_none_is_filled_all_the_same_where_the_model_cannot_take_gaps():
     prepared = fit([[1.0], [3.0], [NAN]], policies={"f0": "none"}, impute="by_feature", impute_rest="median")
     assert prepared.transform([[NAN]])[0, 0] == 2.0
