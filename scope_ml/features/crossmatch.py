@@ -252,7 +252,9 @@ def _measured_rows(catalog: CatalogName, rows: pa.Table) -> pa.Table:
         if field.dtype == "double":
             columns[field.name] = pa.array(values)
         elif np.any(values[np.isfinite(values)] % 1 != 0):
-            raise DataError(f"{where}: column '{field.name}' holds bits, but not all are whole numbers; write it as int32")
+            raise DataError(
+                f"{where}: column '{field.name}' holds bits, but not all are whole numbers; write it as int32"
+            )
         else:
             columns[field.name] = pa.array(values, pa.int64(), from_pandas=True)
     return pa.table(columns)

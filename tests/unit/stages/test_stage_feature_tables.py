@@ -487,8 +487,10 @@ def test_a_report_of_other_options_never_stands_beside_a_new_table(source, tmp_p
     def stop(*_):
         raise KeyboardInterrupt
 
-    folder, sparse = tmp_path / "features", {"min_n_obs": 30, "min_cadence_minutes": 3000}
-    generate(source, folder, quadrants)
+    # The same light curves are kept, with fewer points.
+    dense, sparse = ({"min_n_obs": 1, "min_cadence_minutes": minutes} for minutes in (0, 100))
+    folder = tmp_path / "features"
+    before = generate(source, folder, quadrants, cleaning=dense)
     with monkeypatch.context() as patch:
         patch.setattr(feature_tables, "write_report", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -497,6 +499,7 @@ def test_a_report_of_other_options_never_stands_beside_a_new_table(source, tmp_p
     fresh = generate(source, tmp_path / "fresh", quadrants, cleaning=sparse)
     assert resumed.facts["points_dropped"] == fresh.facts["points_dropped"]
     assert fresh.facts["points_dropped"]["high_cadence"] > 0
+    assert fresh.n_out == before.n_out
     assert outputs(folder) == outputs(tmp_path / "fresh")
 
 
