@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from scope_ml.core.configuration import option
 from scope_ml.core.lightcurve import POINT_COLUMNS, LightCurveBatch
-from scope_ml.errors import DataError
+from scope_ml.errors import ConfigError, DataError
 
 __all__ = ["POINT_REASONS", "Cleaned", "Cleaning", "CleaningStatus", "clean", "thin"]
 
@@ -84,6 +84,20 @@ class Cleaning:
     bright_star_radius_arcsec: float = option(
         300.0, unit="arcsec", doc="how far away bright stars are looked for", more_than=0, at_most=3600
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a list of programmes that names none.
+
+        Raises
+        ------
+        ConfigError
+            If it does.
+        """
+        if self.programids is not None and not self.programids:
+            raise ConfigError(
+                "cleaning.programids=[] names no programme, and no point would be left; give null for all",
+                key="cleaning.programids",
+            )
 
 
 class Cleaned(NamedTuple):

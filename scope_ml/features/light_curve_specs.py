@@ -222,7 +222,7 @@ def colour_columns() -> tuple[FeatureSpec, ...]:
             name=f"colour_{blue}_{red}",
             group="colour",
             unit="mag",
-            formula=f"median({blue}) - median({red}) of the light curves of one star",
+            formula=f"median({blue}) - median({red}) of the light curves of one star in the table",
             reference="here",
             sets=("ontological",),
         )

@@ -178,6 +178,11 @@ class FeatureTables:
                     warnings = (*warnings, f"with limit={self.measuring.limit} sources further on count as not found")
             # The report goes first: one that stands beside a table of other options would pass for its own.
             beside(output)["report"].unlink(missing_ok=True)
+            if self.colour_radius is not None and (request is not None or self.measuring.limit is not None):
+                warnings = (
+                    *warnings,
+                    "colours are of the light curves in this table; other bands of a star may be left out",
+                )
             merge(parts, output, metadata, n_parts=n_parts, counts=counts, colour_radius=self.colour_radius)
             report = table_report(
                 counts,

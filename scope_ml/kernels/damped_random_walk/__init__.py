@@ -27,7 +27,7 @@ A&A 597, A128).
 magnitudes that are all equal.
 
 All are NaN for fewer than 5 points, a single time, times that fall, and a light curve with a value that is not finite
-or an error that is not positive.
+or an error that is not positive, or so small or large that its square is no number.
 
 The maximum is sought on a lattice in ln tau with the best sigma for each, then by stencils that move, take Newton's step
 and shrink, to about 1e-4 of tau. Differences below `MARGIN` in ln L do not count, in favour of short tau and small

@@ -88,7 +88,7 @@ def log_likelihood(
 
 
 @njit(types.UniTuple(types.float64, 2)(POINTS, types.float64, VECTOR), nogil=True, cache=True)
-def _bestwhite_noise(points: NDArray[np.float64], common: float, bounds: NDArray[np.float64]) -> tuple[float, float]:
+def _best_white_noise(points: NDArray[np.float64], common: float, bounds: NDArray[np.float64]) -> tuple[float, float]:
     """Return the variance of the best white noise besides the errors, and its ln L; 0 if none is better."""
     step = (bounds[3] - bounds[2]) / (N_VARIANCES - 1)
     best = -np.inf
@@ -249,6 +249,9 @@ def _is_usable(t: NDArray[np.float64], m: NDArray[np.float64], e: NDArray[np.flo
     for i in range(t.size):
         if not (math.isfinite(t[i]) and math.isfinite(m[i]) and math.isfinite(e[i]) and e[i] > 0.0):
             return False
+        square = e[i] * e[i]
+        if not (square > 0.0 and math.isfinite(square) and math.isfinite(1.0 / square)):
+            return False
         if i > 0 and t[i] < t[i - 1]:
             return False
     return t.size >= MIN_POINTS and t[-1] > t[0]
@@ -276,7 +279,7 @@ def _fit(t: NDArray[np.float64], m: NDArray[np.float64], e: NDArray[np.float64],
             baseline,
         ]
     )
-    variance, white = _bestwhite_noise(points, common, bounds)
+    variance, white = _best_white_noise(points, common, bounds)
     at = np.empty(5)
     _best_walk(points, common, block, bounds, at)
     if not (math.isfinite(at[2]) and math.isfinite(white)):

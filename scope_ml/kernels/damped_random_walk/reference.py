@@ -35,6 +35,8 @@ def run(batch: LightCurveBatch, options: None = None) -> dict[str, Floats]:
         points = slice(int(batch.offsets[i]), int(batch.offsets[i + 1]))
         t, m, e = batch.time[points], batch.mag[points].astype(float), batch.mag_err[points].astype(float)
         good = np.isfinite(t).all() and np.isfinite(m).all() and np.isfinite(e).all() and (e > 0).all()
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):
+            good = good and np.isfinite(e**2).all() and np.isfinite(e**-2.0).all()
         if good and t.size >= MIN_POINTS and t[-1] > t[0] and (np.diff(t) >= 0).all():
             table[:, i] = fit(t, m, e)
     return dict(zip(COLUMNS, table, strict=True))

@@ -151,6 +151,8 @@ def test_points_of_other_programmes_go_one_by_one():
     np.testing.assert_array_equal(cleaned.batch[0].mag, [10.0, 12.0])
     assert list(cleaned.status) == [CleaningStatus.OK, CleaningStatus.ALL_OTHER_PROGRAMIDS]
     assert cleaned.points_dropped["other_programid"] == 3
+    with pytest.raises(ConfigError, match="names no programme"):
+        Cleaning(programids=())
     with pytest.raises(DataError, match="no column programid"):
         clean(batch_of([1.0, 2.0]), Cleaning(programids=(1,)))
 

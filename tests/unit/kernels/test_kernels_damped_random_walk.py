@@ -21,6 +21,16 @@ def walk(n=200, baseline=1500.0, tau=50.0, sigma=0.2, error=0.03, seed=0, start=
     return t, 17.0 + x + random.normal(0, e), e
 
 
+@pytest.mark.parametrize("error", [1e-300, 1e-200, 1e-160, 1e160, 1e300])
+def test_errors_whose_square_is_no_number_give_nan(error):
+    t, m, e = walk(n=20)
+    e[3] = error
+    good = walk(n=20, seed=1)
+    found = fit((t, m, e), good)
+    assert all(np.isnan(values[0]) for values in found)
+    assert [values[1] for values in found] == fit(good)
+
+
 def fit(*light_curves):
     times, mags, errors = zip(*light_curves, strict=True)
     found = load("damped_random_walk", "cpu")(LightCurveBatch.from_lists(np.arange(len(times)), times, mags, errors))

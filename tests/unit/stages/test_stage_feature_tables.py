@@ -291,7 +291,7 @@ def test_sources_asked_for_are_found_or_listed(source, tmp_path):
     assert missing.data["id"].to_pylist() == [77]
     limited = generate(source, tmp_path / "l.parquet", target, limit=1)
     assert limited.facts["sources_not_found"] == 3
-    assert limited.warnings[-1] == "with limit=1 sources further on count as not found"
+    assert limited.warnings[-2] == "with limit=1 sources further on count as not found"
     assert report.outputs["not_found"] == str(tmp_path / "f.parquet.not_found.parquet")
 
 
