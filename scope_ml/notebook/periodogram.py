@@ -33,6 +33,7 @@ REASONS: Mapping[str, str] = {
     "constant": "all magnitudes are the same",
     "grid_too_short": "the baseline holds no two cycles of max_frequency",
     "grid_too_long": "too many trial frequencies; is a time wrong?",
+    "not_searched": "no search was asked for",
     "no_peak": "the periodogram has no peak outside the excluded windows, or is flat",
 }
 

@@ -26,7 +26,7 @@ def search_settings(given: Mapping[str, Any]) -> PeriodSearch:
     Raises
     ------
     ConfigError
-        For an unknown name, a wrong type, a value out of bounds.
+        For an unknown name, a wrong type, a value out of bounds, or the method that searches nothing.
     """
     for name in given:
         if name not in KNOWN:
@@ -35,6 +35,8 @@ def search_settings(given: Mapping[str, Any]) -> PeriodSearch:
                 key=name,
                 choices=KNOWN,
             )
+    if given.get("method") == "none":
+        raise ConfigError("method='none' searches nothing; give a method such as 'best' or 'ls'", key="method")
     return build(PeriodSearch, {name: _plain(value) for name, value in given.items()})
 
 

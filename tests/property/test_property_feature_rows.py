@@ -115,3 +115,70 @@ def test_fainter_is_the_same_but_for_magnitudes(light_curves, whole):
             np.testing.assert_allclose(after, moved, rtol=LOOSE.get(name, 1e-7), atol=1e-8, err_msg=name)
         else:
             assert after == before, name
+
+
+#: Fewest points from which on a column has a value; none of these few if it is not here.
+DEFINED_FROM = {
+    0: {"n", "quality"},
+    1: {"median", "wmean", "wstd", "norm_peak_to_peak_amp", "norm_excess_var", "median_abs_dev", "iqr"}
+    | {"i60r", "i70r", "i80r", "i90r"},
+    2: {"chi2red", "roms", "inv_vonneumannratio", "welch_i", "stetson_j", "stetson_k", "ad"},
+    3: {"skew", "sw"},
+}
+
+#: What a constant light curve of 60 points at magnitude 15 with errors of 0.1 has beside zeros; all else is NaN.
+OF_A_CONSTANT = {
+    "n": 60,
+    "median": 15,
+    "wmean": 15,
+    "norm_peak_to_peak_amp": -0.1 / 15,
+    "norm_excess_var": -1e-4 / 2.25,
+}
+ZERO_IF_CONSTANT = {
+    "chi2red",
+    "roms",
+    "wstd",
+    "median_abs_dev",
+    "iqr",
+    "i60r",
+    "i70r",
+    "i80r",
+    "i90r",
+    "skew",
+    "welch_i",
+}
+ZERO_IF_CONSTANT |= {"stetson_j", "drw_sigma", "drw_log_likelihood_ratio"}
+
+
+def columns_with_value(row):
+    return {name for name, value in row.items() if isinstance(value, float | int) and np.isfinite(value)}
+
+
+def test_every_feature_has_a_stated_value_for_few_points():
+    t, m, e = np.array([0.0, 1.5, 4.0]) + 2458400, np.array([15.0, 15.5, 15.25]), np.array([0.1, 0.2, 0.1])
+    table = table_of([(t[:n], m[:n], e[:n]) for n in range(4)])
+    facts = {"id", "source_id", "ra", "dec", "n_obs", "n_obs_raw", "baseline"}
+    stated = set()
+    for n, row in enumerate(table.to_pylist()):
+        stated |= DEFINED_FROM[n]
+        assert columns_with_value(row) - facts == stated
+        assert not any(isinstance(value, float) and np.isinf(value) for value in row.values())
+        assert row["status"] == "too_few_points"
+        # All pairs are of different bins but for the scale: n (n - 1) / 2 of equal weight.
+        assert np.square(row["dmdt"]).sum() == pytest.approx(1.0 if n > 1 else 0.0)
+        assert np.count_nonzero(row["dmdt"]) == n * (n - 1) // 2
+
+
+def test_every_feature_has_a_stated_value_for_constant_magnitudes():
+    t = np.arange(60.0) * 1.37 + 2458400
+    row = table_of([(t, np.full(60, 15.0), np.full(60, 0.1))]).to_pylist()[0]
+    assert row["status"] == "constant"
+    expected = OF_A_CONSTANT | dict.fromkeys(ZERO_IF_CONSTANT, 0.0)
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, abs=1e-12), name
+    # 3 (n - 1)^2 / ((n - 2)(n - 3)) is taken off the fourth moment, which is 0.
+    assert row["smallkurt"] == pytest.approx(-3 * 59**2 / (58 * 57))
+    facts = {"id", "source_id", "ra", "dec", "n_obs", "n_obs_raw", "baseline", "smallkurt", "quality"}
+    assert columns_with_value(row) - facts == set(expected)
+    # Pairs with dm = 0 all lie in the bin above 0.
+    assert np.flatnonzero(np.array(row["dmdt"]).reshape(26, 26).any(axis=1)).tolist() == [13]
