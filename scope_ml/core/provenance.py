@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata as package_metadata
 from pathlib import Path
@@ -41,6 +41,7 @@ CODE_FOLDERS = ("scope_ml", "conf", "pipelines")
 BLOCK_BYTES = 1 << 20
 
 
+@cache
 def code_version() -> str:
     """Return the version of the installed scope_ml, or ``"0+unknown"`` outside an installation."""
     try:
@@ -154,7 +155,9 @@ class TableMetadata:
 
     def to_json(self) -> str:
         """Return the record as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        # No asdict: its copies of some hundred columns cost more than the rest of writing a small table.
+        lists = {name: [vars(item) for item in getattr(self, name)] for name in ("inputs", "columns")}
+        return json.dumps({**vars(self), **lists}, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes, *, where: str) -> TableMetadata:

@@ -8,6 +8,7 @@ but for CSV, which takes none. May import core and errors only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +188,7 @@ def write_table(data: pa.Table, path: Path, metadata: TableMetadata) -> None:
     """
     path = Path(path)
     form = table_format(path)
-    repeated = {name for name in data.column_names if data.column_names.count(name) > 1}
+    repeated = [name for name, count in Counter(data.column_names).items() if count > 1]
     if repeated:
         raise SchemaError(f"cannot write {path}: two columns are named {', '.join(sorted(repeated))}")
     check_columns_fit(path, data.schema)
