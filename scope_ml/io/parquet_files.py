@@ -142,6 +142,7 @@ class ParquetTableWriter:
         self.n_rows = 0
         self._gather = gather
         self._waiting: list[pa.Table] = []
+        self._waiting_rows = self._waiting_bytes = 0
         self._writer = _writer(path, schema)
 
     def write(self, piece: pa.Table) -> None:
@@ -150,8 +151,9 @@ class ParquetTableWriter:
             return
         self.n_rows += piece.num_rows
         self._waiting.append(piece)
-        n_rows, n_bytes = (sum(getattr(table, name) for table in self._waiting) for name in ("num_rows", "nbytes"))
-        if not self._gather or n_rows >= ROW_GROUP_ROWS or n_bytes >= ROW_GROUP_BYTES:
+        self._waiting_rows += piece.num_rows
+        self._waiting_bytes += piece.nbytes
+        if not self._gather or self._waiting_rows >= ROW_GROUP_ROWS or self._waiting_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self, record: str | None) -> None:
@@ -165,4 +167,4 @@ class ParquetTableWriter:
         if self._waiting:
             group = pa.concat_tables(self._waiting).combine_chunks()
             self._writer.write_table(group, row_group_size=group.num_rows)
-            self._waiting = []
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
