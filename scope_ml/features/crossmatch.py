@@ -158,14 +158,11 @@ class Matches(NamedTuple):
         Rows of each catalogue within the radius, int64 (n,): more than 1 means a blend or a doubtful match.
     separation
         Angle to the match in each catalogue [arcsec], float64 (n,), NaN without one.
-    n_without_position
-        Positions that are no place on the sky, such as NaN: without match in every catalogue.
     """
 
     columns: dict[str, pa.Array]
     n_within: dict[str, IntArray]
     separation: dict[str, FloatArray]
-    n_without_position: int
 
 
 class CrossMatcher:
@@ -223,7 +220,6 @@ class CrossMatcher:
         columns: dict[str, pa.Array] = {}
         n_within: dict[str, IntArray] = {}
         separation: dict[str, FloatArray] = {}
-        n_without_position = 0
         for catalog, tiles in self._tiles.items():
             found = tiles.within(ra, dec, self.config.radius_arcsec)
             nearest = found.nearest()
@@ -232,8 +228,7 @@ class CrossMatcher:
             separation[catalog] = np.full(len(ra), np.nan)
             separation[catalog][position] = found.separation[nearest]
             columns |= _columns(catalog, found, nearest, len(ra))
-            n_without_position = found.n_without_position
-        return Matches(columns, n_within, separation, n_without_position)
+        return Matches(columns, n_within, separation)
 
     def columns(self, ra: FloatArray, dec: FloatArray) -> dict[str, pa.Array]:
         """Return the columns of `match` alone."""

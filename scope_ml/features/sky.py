@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,14 +59,11 @@ class Neighbours:
         Angle between the two [arcsec], float64 (n_pairs,).
     rows
         `ra`, `dec` [deg], the id and the columns of the catalogue (n_pairs rows).
-    n_without_position
-        Positions that are no place on the sky, such as NaN; they have no neighbours.
     """
 
     position: IntArray
     separation: FloatArray
     rows: pa.Table
-    n_without_position: int
 
     def nearest(self) -> IntArray:
         """Return the index of the first pair of each position that has any; at the same separation the smallest id."""
@@ -100,6 +96,14 @@ class _Tile:
         return position[order], row[order], separation[order]
 
 
+@dataclass
+class _Slot:
+    """The place of a tile: of several threads that want it one fetches it, the others wait; after an error the next tries."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    tile: _Tile | None = None
+
+
 class CatalogTiles:
     """One catalogue of a source, asked by tiles of the sky; threads may share it.
 
@@ -129,7 +133,7 @@ class CatalogTiles:
         self._source = source
         self._prepare = prepare
         self._lock = threading.Lock()
-        self._held: OrderedDict[int, Future[_Tile]] = OrderedDict()
+        self._held: OrderedDict[int, _Slot] = OrderedDict()
         self._files = TileFiles(cache, query, self.digest) if cache is not None else None
 
     def within(self, ra: FloatArray, dec: FloatArray, radius_arcsec: float) -> Neighbours:
@@ -155,7 +159,7 @@ class CatalogTiles:
             )
         known = np.flatnonzero(on_sky(ra, dec))
         if not known.size:
-            return _joined([], len(ra))
+            return _joined([])
         codes = tile_codes(ra[known], dec[known])
         by_tile = known[np.argsort(codes, kind="stable")]
         tiles, starts = np.unique(np.sort(codes), return_index=True)
@@ -167,27 +171,18 @@ class CatalogTiles:
                 position, row, separation = tile.pairs(unit_vectors(ra[block], dec[block]), radius_arcsec)
                 if row.size or not found:
                     found.append((block[position], separation, tile.rows.take(pa.array(row))))
-        return _joined(found, len(ra) - known.size)
+        return _joined(found)
 
     def _tile(self, code: int) -> _Tile:
         """Return a tile from memory, file or source; of several threads that want it one gets it for all."""
         with self._lock:
-            wanted = self._held.get(code)
-            mine = wanted is None
-            if wanted is None:
-                wanted = self._held[code] = Future()
+            slot = self._held.setdefault(code, _Slot())
             self._held.move_to_end(code)
-        if mine:
-            try:
-                wanted.set_result(self._load(code))
-            except BaseException as error:
-                # Not kept: the next who asks tries again. Those who wait now get the same error.
-                with self._lock:
-                    self._held.pop(code, None)
-                wanted.set_exception(error)
-                raise
-            self._let_go()
-        return wanted.result()
+        with slot.lock:
+            if slot.tile is None:
+                slot.tile = self._load(code)
+                self._let_go()
+            return slot.tile
 
     def _load(self, code: int) -> _Tile:
         kept = self._files.read(code) if self._files is not None else None
@@ -246,7 +241,7 @@ class CatalogTiles:
     def _let_go(self) -> None:
         """Forget the tiles unused for longest while those held are too large."""
         with self._lock:
-            sizes = {code: one.result().n_bytes for code, one in self._held.items() if one.done()}
+            sizes = {code: slot.tile.n_bytes for code, slot in self._held.items() if slot.tile is not None}
             total = sum(sizes.values())
             for code in list(sizes)[:-1]:
                 if total <= HELD_BYTES:
@@ -281,7 +276,7 @@ def _exact(column: pa.ChunkedArray, query: Query, where: str) -> pa.Array:
         raise DataError(f"{where}: column '{query.id_column}' holds a number beyond int64") from error
 
 
-def _joined(found: Sequence[tuple[IntArray, FloatArray, pa.Table]], n_without_position: int) -> Neighbours:
+def _joined(found: Sequence[tuple[IntArray, FloatArray, pa.Table]]) -> Neighbours:
     """Put what several tiles gave into the order of the positions; a position's pairs come from one tile."""
     if not found:
         nothing = np.empty(0)
@@ -289,7 +284,6 @@ def _joined(found: Sequence[tuple[IntArray, FloatArray, pa.Table]], n_without_po
             position=nothing.astype(np.int64),
             separation=nothing,
             rows=pa.table({}),
-            n_without_position=n_without_position,
         )
     position = np.concatenate([one[0] for one in found])
     order = np.argsort(position, kind="stable")
@@ -298,5 +292,4 @@ def _joined(found: Sequence[tuple[IntArray, FloatArray, pa.Table]], n_without_po
         position=position[order],
         separation=np.concatenate([one[1] for one in found])[order],
         rows=rows.take(pa.array(order)).combine_chunks(),
-        n_without_position=n_without_position,
     )

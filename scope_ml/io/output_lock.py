@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from scope_ml.errors import JobError, OutputError
@@ -67,14 +67,12 @@ def _held(path: Path, output: Path) -> int:
             ) from error
         if descriptor is None:
             continue  # its last holder has just removed the folder
-        try:
+        with ExitStack() as unless_held:
+            unless_held.callback(os.close, descriptor)
             if _locked(descriptor, output) and _is_at(descriptor, path):
                 _sign(descriptor, path)
+                unless_held.pop_all()
                 return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
 
 
 def _opened(path: Path) -> int | None:

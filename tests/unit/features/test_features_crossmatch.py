@@ -145,7 +145,6 @@ def test_no_position_no_match(memory_catalogs):
     found = matcher(source, "AllWISE").match(ra, dec)
     assert found.columns["AllWISE___id"].to_pylist() == [None, 7, None]
     assert found.columns["AllWISE__ph_qual"].to_pylist() == [None, "A0", None]
-    assert found.n_without_position == 2
     assert matcher(source, "AllWISE").match(ra[:0], dec[:0]).columns["AllWISE___id"].to_pylist() == []
 
 

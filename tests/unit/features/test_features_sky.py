@@ -68,7 +68,6 @@ def test_neighbours_are_those_found_by_trying_all(memory_catalogs, stars, places
     np.testing.assert_allclose(found.separation, angle[position, row][order], rtol=1e-8, atol=1e-8)
     assert found.rows["_id"].to_pylist() == (row[order] + 2**62).tolist()
     assert found.rows["g"].to_pylist() == row[order].tolist()
-    assert found.n_without_position == 0
 
 
 def test_a_position_does_not_depend_on_the_others(memory_catalogs, stars, places):
@@ -245,10 +244,9 @@ def test_places_that_are_none_are_counted(memory_catalogs, stars):
     nan = np.nan
     ra, dec = np.array([nan, 284.6, 10.0, -999.0]), np.array([1.0, 5.5, nan, -999.0])
     found = CatalogTiles(memory_catalogs(cat=stars), QUERY).within(ra, dec, 60.0)
-    assert found.n_without_position == 3
-    assert set(found.position.tolist()) <= {1}
+    assert set(found.position.tolist()) == {1}
     none = CatalogTiles(memory_catalogs(cat=stars), QUERY).within(ra[:1], dec[:1], 60.0)
-    assert (none.n_without_position, none.position.size, none.nearest().size) == (1, 0, 0)
+    assert (none.position.size, none.nearest().size) == (0, 0)
 
 
 def test_a_search_beyond_the_margin_is_refused(memory_catalogs, stars, places):
