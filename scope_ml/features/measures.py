@@ -23,6 +23,7 @@ from scope_ml.features.external import measure_cesium, measure_light_curve
 from scope_ml.features.period_search import COMPONENTS, PeriodSearch
 from scope_ml.features.quality import quality_flags
 from scope_ml.features.registry import FEATURES, GROUPS, group_columns
+from scope_ml.kernels.folded import FoldedOptions
 from scope_ml.kernels.fourier import FourierOptions
 from scope_ml.kernels.peaks import PeriodogramPeaks, SearchStatus
 from scope_ml.kernels.registry import load
@@ -175,6 +176,29 @@ def _measure_fourier(work: Work) -> Columns:
     return columns
 
 
+def _measure_folded(work: Work) -> Columns:
+    measured = load("folded", "cpu")
+    columns: Columns = {}
+    for method in work.extraction.search.methods:
+        found: Columns = measured(work.batch, FoldedOptions(cycle=_cycle(work.peaks(method))))
+        columns |= {FEATURES[name].column(method): values for name, values in found.items()}
+    return columns
+
+
+def _cycle(peaks: PeriodogramPeaks) -> NDArray[np.float64]:
+    """Return the best period [d], half of it where it was doubled by its shape."""
+    cycle: NDArray[np.float64] = 1.0 / peaks.frequency[:, 0]
+    decisions = getattr(peaks, "decisions", [])
+    doubled = [row for row, decision in enumerate(decisions) if decision is not None and decision.doubled]
+    cycle[doubled] *= 0.5
+    return cycle
+
+
+def _measure_timescales(work: Work) -> Columns:
+    columns: Columns = load("timescales", "cpu")(work.batch, None)
+    return columns
+
+
 def _measure_dmdt(work: Work) -> Columns:
     choice = work.extraction.choice
     images = load("dmdt", "cpu")(work.batch, choice.dmdt_options())["dmdt"]
@@ -244,6 +268,8 @@ MEASURES: Mapping[str, _Measure] = {
     "decision": _Measure(_measure_decision, searches=True),
     "agreement": _Measure(_measure_agreement, searches=True),
     "fourier": _Measure(_measure_fourier, searches=True),
+    "folded": _Measure(_measure_folded, searches=True),
+    "timescales": _Measure(_measure_timescales),
     "dmdt": _Measure(_measure_dmdt),
     "drw": _Measure(_measure_drw),
     "colour": _Measure(_measure_colour),

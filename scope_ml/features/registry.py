@@ -1,6 +1,6 @@
 """The table of features: one source of the Arrow schema, the model input lists, the docs and a test per feature.
 
-To add a feature: a line in its group's table (`light_curve_specs`, `crossmatch`, `alerts`, `external`). To add a group:
+To add a feature: a line in its group's table (`light_curve_specs`, `shape_specs`, `crossmatch`, `alerts`, `external`). To add a group:
 its table, a line in `GROUPS` and one in `FEATURES`, and the function that measures it in `measures.MEASURES`.
 May import the rooms with the tables, `legacy`, `core` and `errors`.
 """
@@ -27,6 +27,7 @@ from scope_ml.features.light_curve_specs import (
     period_columns,
     quality_columns,
 )
+from scope_ml.features.shape_specs import folded_columns, timescales_columns
 from scope_ml.features.spec import (
     FEATURE_SETS,
     METHODS,
@@ -82,6 +83,15 @@ GROUPS: Mapping[str, FeatureGroup] = {
             needs=("period",),
         ),
         FeatureGroup(name="fourier", summary="Fourier fit at the best period", needs=("period",), models_need=True),
+        FeatureGroup(
+            name="folded",
+            summary="shape of the folded light curve, at the cycle and twice it, and second modes",
+            needs=("period",),
+        ),
+        FeatureGroup(
+            name="timescales",
+            summary="distribution of magnitudes without errors, slow variation, differences by separation in time",
+        ),
         FeatureGroup(name="dmdt", summary="image of all pairs of points in time and magnitude"),
         FeatureGroup(name="drw", summary="damped random walk with measurement errors"),
         FeatureGroup(
@@ -117,6 +127,8 @@ FEATURES: Mapping[str, FeatureSpec] = {
         *decision_columns(),
         *agreement_columns(),
         *fourier_columns(),
+        *folded_columns(),
+        *timescales_columns(),
         *dmdt_columns(),
         *drw_columns(),
         *colour_columns(),

@@ -9,6 +9,7 @@ import pytest
 
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.kernels.dmdt import DM_EDGES, DmDtOptions
+from scope_ml.kernels.folded import FoldedOptions
 from scope_ml.kernels.fourier import FourierOptions
 from scope_ml.kernels.grid import make_grid
 from scope_ml.kernels.peaks import SearchOptions, SearchStatus
@@ -42,6 +43,8 @@ TIE = 1e-4
 FIRST = {
     "statistics": "sw",
     "fourier": "f1_power",
+    "folded": "fold_explained",
+    "timescales": "dist_skewness",
     "dmdt": "dmdt",
     "damped_random_walk": "drw_log_likelihood_ratio",
 }
@@ -81,7 +84,11 @@ def call(name, device, batch, *, max_frequency=None, periods=None, exclude=()):
     """Run a kernel of either kind; return its result as columns."""
     if spec(name).kind == "measure":
         period = np.full(len(batch), 2.7) if periods is None else periods
-        options = {"fourier": FourierOptions(period=period), "dmdt": DmDtOptions()}
+        options = {
+            "fourier": FourierOptions(period=period),
+            "folded": FoldedOptions(cycle=period),
+            "dmdt": DmDtOptions(),
+        }
         result = load(name, device)(batch, options.get(name))
         assert all(len(values) == len(batch) for values in result.values())
         return result
@@ -183,6 +190,8 @@ def test_constant_magnitudes_give_no_infinity(name, device):
     elif name == "damped_random_walk":
         assert result["drw_sigma"] == 0
         assert np.isnan(result["drw_tau"])
+    elif name in ("folded", "timescales"):
+        assert all(np.isnan(values).all() for values in result.values())
     else:
         assert result["status"] == SearchStatus.CONSTANT
         assert np.isnan(result["frequency_0"])
@@ -247,7 +256,7 @@ def test_repeated_times(name, device):
     elif name == "dmdt":
         # All pairs of the second are 0 d apart.
         assert list(np.flatnonzero(result["dmdt"][1].any(axis=0))) == [0]
-    elif name == "damped_random_walk":
+    elif name in ("damped_random_walk", "folded", "timescales"):
         assert all(np.isnan(values[1]) for values in result.values())
     else:
         assert 1 / result["frequency_0"][0] == pytest.approx(1.7, rel=1e-3)

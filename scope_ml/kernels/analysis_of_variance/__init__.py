@@ -23,7 +23,7 @@ from scope_ml.kernels.curve import Curve
 from scope_ml.kernels.peaks import SearchOptions
 from scope_ml.kernels.search import Method, Statistic
 
-__all__ = ["LEAST_WITHIN", "MIN_N_OBS", "N_BINS", "false_alarm_probability", "method"]
+__all__ = ["LEAST_WITHIN", "MIN_N_OBS", "N_BINS", "false_alarm_probabilities", "false_alarm_probability", "method"]
 
 #: Bins of a cycle unless asked otherwise, as in SCoPe.
 N_BINS = 20
@@ -72,8 +72,24 @@ def false_alarm_probability(
     within = float(n_obs - n_bins)
     if within <= 0:
         return np.full(np.shape(statistic), np.nan)
+    return _probability(np.asarray(statistic, dtype=np.float64), within, n_independent, n_bins)
+
+
+def false_alarm_probabilities(
+    statistic: NDArray[np.float64], n_obs: NDArray[np.int64], n_independent: NDArray[np.float64], *, n_bins: int
+) -> NDArray[np.float64]:
+    """Return the probabilities of many light curves at once, each of more than `n_bins` points; the arrays broadcast."""
+    return _probability(statistic, (n_obs - n_bins).astype(np.float64), n_independent, n_bins)
+
+
+def _probability(
+    statistic: NDArray[np.float64],
+    within: NDArray[np.float64] | float,
+    n_independent: NDArray[np.float64] | float,
+    n_bins: int,
+) -> NDArray[np.float64]:
     # Not as 1 - x: the share is small where F is large.
-    share = within / (within + (n_bins - 1) * np.asarray(statistic, dtype=np.float64))
+    share = within / (within + (n_bins - 1) * statistic)
     single = betainc(0.5 * within, 0.5 * (n_bins - 1), share)
     with np.errstate(divide="ignore"):
         return np.asarray(-np.expm1(n_independent * np.log1p(-single)), dtype=np.float64)

@@ -15,12 +15,30 @@ from scope_ml.errors import ConfigError
 from scope_ml.kernels.curve import Curve
 from scope_ml.kernels.peaks import SearchOptions
 
-__all__ = ["MAX_BINS", "MIN_N_OBS", "magnitude_bins"]
+__all__ = ["MAX_BINS", "MIN_N_OBS", "check_bins", "magnitude_bins"]
 
 #: With two points or one every fold looks alike.
 MIN_N_OBS = 3
 #: Most bins in phase and in magnitude.
 MAX_BINS = 64
+
+
+def check_bins(options: SearchOptions) -> None:
+    """Do nothing if the numbers of bins can be used.
+
+    Raises
+    ------
+    ConfigError
+        If `options` asks for fewer than 2 or more than 64 bins in phase or magnitude.
+    """
+    for name, n_bins, usual in (
+        ("n_phase_bins", options.n_phase_bins, 20),
+        ("n_mag_bins", options.n_mag_bins, 10),
+    ):
+        if not 2 <= n_bins <= MAX_BINS:
+            raise ConfigError(
+                f"conditional entropy takes 2 to {MAX_BINS} bins, not {name}={n_bins}; try {name}={usual}"
+            )
 
 
 def magnitude_bins(curve: Curve, options: SearchOptions) -> NDArray[np.int64]:
@@ -39,14 +57,7 @@ def magnitude_bins(curve: Curve, options: SearchOptions) -> NDArray[np.int64]:
     ConfigError
         If `options` asks for fewer than 2 or more than 64 bins in phase or magnitude.
     """
-    for name, n_bins, usual in (
-        ("n_phase_bins", options.n_phase_bins, 20),
-        ("n_mag_bins", options.n_mag_bins, 10),
-    ):
-        if not 2 <= n_bins <= MAX_BINS:
-            raise ConfigError(
-                f"conditional entropy takes 2 to {MAX_BINS} bins, not {name}={n_bins}; try {name}={usual}"
-            )
+    check_bins(options)
     scaled = np.full(curve.mag.size, 0.5)
     for band in range(curve.n_bands):
         of_band = curve.band == band

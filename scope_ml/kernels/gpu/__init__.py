@@ -5,5 +5,6 @@ pieces, `device` is the one place that speaks to CuPy, `launch` runs kernels ove
 the best maxima and the moments on the device, `refine` moves them between grid points, `search` puts it together.
 Sources lie in ``source/*.cu``; nothing there includes a header, so no CUDA toolkit is needed.
 
-Importing `device` (and so any room ``gpu``) needs CuPy and a GPU. May import what other kernels import.
+`networks.gpu` speaks to CuPy through `device` too. Importing `device` (and so any room ``gpu``) needs CuPy and a GPU. May
+import what other kernels import.
 """

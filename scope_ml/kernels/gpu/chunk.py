@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,9 @@ __all__ = ["MOST_TASKS", "Chunk", "chunks", "searchable"]
 
 #: Tasks of a launch: blocks in the second direction of a grid.
 MOST_TASKS = 65535
-#: Work of a chunk, points times frequencies: one or two ms of an H100. The host packs one while the device does another.
-CHUNK_WORK = 2e9
+#: Most work of a chunk, points times frequencies: 3 ms of an H100, longer than the host takes to pack one. It does so
+#: while the device does another.
+CHUNK_WORK = 5e9
 #: Bytes on the device per point and per frequency of a chunk, more than any method takes.
 BYTES_PER_POINT = 96
 BYTES_PER_FREQUENCY = 8
@@ -45,16 +47,30 @@ class Chunk:
         Their places in the batch, int64 (n,).
     flat
         Their points, where each has one band.
-    curves
-        The light curves one by one.
-    fits
-        The light curves as least-squares kernels take them.
+    several
+        The light curves one by one, where they have several bands.
     """
 
     rows: NDArray[np.int64]
     flat: Flat | None
-    curves: list[Curve]
-    fits: Columns
+    several: list[Curve]
+
+    @cached_property
+    def fits(self) -> Columns:
+        """The light curves as least-squares kernels take them; made when first asked for, while the device may work."""
+        return pack_fits(self.flat) if self.flat is not None else stack([pack_fit(curve) for curve in self.several])
+
+    @property
+    def n_obs(self) -> NDArray[np.int64]:
+        """Points of each light curve, int64 (n,)."""
+        if self.flat is not None:
+            return self.flat.n_obs
+        return np.array([curve.time.size for curve in self.several], dtype=np.int64)
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """The light curves one by one; what can be had from `flat` at once costs the host less."""
+        return self.several if self.flat is None else self.flat.curves()
 
 
 def searchable(batch: LightCurveBatch, grid: FrequencyGrid, min_n_obs: int) -> NDArray[np.uint8]:
@@ -72,12 +88,17 @@ def chunks(batch: LightCurveBatch, grid: FrequencyGrid, status: NDArray[np.uint8
         If the device has too little memory for a single one.
     """
     room = SHARE * free_bytes()
-    one_band = has_one_band(batch)
+    one_band, sizes = has_one_band(batch), batch.n_obs
     for flat in (True, False):
+        mine = np.flatnonzero((status == SearchStatus.OK) & (one_band == flat))
+        own_work = sizes[mine].astype(np.float64) * grid.n_frequencies[mine]
+        # Chunks of about the same work: a small last one would take the host as long as a large one.
+        most_work = own_work.sum() / max(1.0, np.ceil(own_work.sum() / CHUNK_WORK))
+        most_work += min(own_work.max(initial=0.0), CHUNK_WORK / 4)
         rows: list[int] = []
         work = size = n_tasks = 0.0
-        for index in np.flatnonzero((status == SearchStatus.OK) & (one_band == flat)).tolist():
-            n_obs, length = int(batch.n_obs[index]), int(grid.n_frequencies[index])
+        for index in mine.tolist():
+            n_obs, length = int(sizes[index]), int(grid.n_frequencies[index])
             own = float(n_obs * BYTES_PER_POINT + length * BYTES_PER_FREQUENCY)
             if own > room:
                 raise BackendUnavailableError(
@@ -85,7 +106,7 @@ def chunks(batch: LightCurveBatch, grid: FrequencyGrid, status: NDArray[np.uint8
                     f" GPU, {room / 2**20:.0f} MiB can be had; free some, or set machine.device=cpu"
                 )
             pieces = -(-length // PIECE)
-            full = work + n_obs * length > CHUNK_WORK or size + own > room or n_tasks + pieces > MOST_TASKS
+            full = work + n_obs * length > most_work or size + own > room or n_tasks + pieces > MOST_TASKS
             if rows and full:
                 yield _make(batch, rows, flat)
                 rows, work, size, n_tasks = [], 0.0, 0.0, 0.0
@@ -100,6 +121,6 @@ def _make(batch: LightCurveBatch, rows: list[int], one_band: bool) -> Chunk:
     which = np.asarray(rows, dtype=np.int64)
     if one_band:
         flat = take(batch, rows)
-        return Chunk(rows=which, flat=flat, curves=flat.curves(), fits=pack_fits(flat))
+        return Chunk(rows=which, flat=flat, several=[])
     curves = [make_curve(batch, index) for index in rows]
-    return Chunk(rows=which, flat=None, curves=curves, fits=stack([pack_fit(curve) for curve in curves]))
+    return Chunk(rows=which, flat=None, several=curves)

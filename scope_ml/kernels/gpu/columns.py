@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scope_ml.kernels.gpu.device import DeviceArray, upload
+from scope_ml.kernels.gpu.device import DeviceArray, upload_together
 from scope_ml.kernels.gpu.tasks import TASK, Pieces
 
 __all__ = ["Columns", "Packed", "Variant", "numbers", "stack"]
@@ -71,7 +71,7 @@ class Columns:
     def on_device(self) -> tuple[DeviceArray, ...]:
         """Return the arrays on the device."""
         if not self._uploaded:
-            self._uploaded.extend(upload(array) for array in self.arrays)
+            self._uploaded.extend(upload_together(*self.arrays))
         return tuple(self._uploaded)
 
     def tasks(self, pieces: Pieces) -> NDArray[np.void]:

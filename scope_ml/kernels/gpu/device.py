@@ -28,12 +28,15 @@ __all__ = [
     "require_device",
     "start_download",
     "upload",
+    "upload_together",
 ]
 
 #: An array in the memory of the device; CuPy has no types.
 DeviceArray: TypeAlias = Any
 
-SOURCES = Path(__file__).with_name("source")
+SOURCES = str(Path(__file__).with_name("source"))
+#: Bytes at a multiple of which each of several arrays begins that are copied together.
+ALIGNMENT = 256
 #: Shared memory that a block gets without asking.
 STATIC_SHARED = 48 * 1024
 
@@ -45,7 +48,7 @@ class Program:
     Attributes
     ----------
     sources
-        Names of files in ``source``, without ending.
+        Names of files in `folder`, without ending.
     name
         Function.
     defines
@@ -54,6 +57,8 @@ class Program:
         Values that a block computes.
     shared
         Bytes of dynamic shared memory per block.
+    folder
+        Where the sources lie.
     """
 
     sources: tuple[str, ...]
@@ -61,6 +66,7 @@ class Program:
     defines: tuple[tuple[str, int | str], ...]
     per_block: int
     shared: int = 0
+    folder: str = SOURCES
 
     @property
     def threads(self) -> int:
@@ -87,7 +93,7 @@ def require_device() -> None:
 @cache
 def _kernel(program: Program) -> Any:
     """Compile a kernel for the device at hand, or take it from CuPy's cache on disk."""
-    code = "\n".join((SOURCES / f"{source}.cu").read_text() for source in program.sources)
+    code = "\n".join(Path(program.folder, f"{source}.cu").read_text() for source in program.sources)
     options = ("--std=c++17", *(f"-D{name}={value}" for name, value in program.defines))
     try:
         kernel = cupy.RawModule(code=code, options=options, backend="nvrtc").get_function(program.name)
@@ -112,6 +118,21 @@ def upload(array: NDArray[Any]) -> DeviceArray:
     """Return a copy on the device, records as bytes; one element at least, so that it has an address."""
     filled = np.ascontiguousarray(array) if array.size else np.zeros(1, dtype=array.dtype)
     return cupy.asarray(filled.view(np.uint8) if filled.dtype.names else filled)
+
+
+def upload_together(*arrays: NDArray[Any]) -> tuple[DeviceArray, ...]:
+    """Return flat copies on the device, as `upload` does: one transfer for all, each of which costs as much as a launch."""
+    filled = [np.ascontiguousarray(array) if array.size else np.zeros(1, dtype=array.dtype) for array in arrays]
+    ends = np.cumsum([-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in filled])
+    staged = np.zeros(int(ends[-1]), dtype=np.uint8)
+    begins = [0, *ends[:-1].tolist()]
+    for begin, array in zip(begins, filled, strict=True):
+        staged[begin : begin + array.nbytes] = array.reshape(-1).view(np.uint8)
+    whole = cupy.asarray(staged)
+    return tuple(
+        whole[begin : begin + array.nbytes].view(np.uint8 if array.dtype.names else array.dtype)
+        for begin, array in zip(begins, filled, strict=True)
+    )
 
 
 def empty(size: int, dtype: DTypeLike) -> DeviceArray:

@@ -116,20 +116,26 @@ def take(batch: LightCurveBatch, rows: list[int]) -> Flat:
     n_obs = batch.n_obs[which]
     end = np.cumsum(n_obs)
     start = end - n_obs
-    # Places in the batch of all points, light curve after light curve.
-    place = np.arange(int(end[-1])) + np.repeat(batch.offsets[which] - start, n_obs)
-    time = batch.time[place]
+    if rows[-1] - rows[0] == len(rows) - 1 and (which[1:] > which[:-1]).all():
+        # Neighbours: no need to look every point up.
+        place: NDArray[np.int64] | slice = slice(int(batch.offsets[rows[0]]), int(batch.offsets[rows[-1] + 1]))
+    else:
+        place = np.arange(int(end[-1])) + np.repeat(batch.offsets[which] - start, n_obs)
+    time, mag, mag_err = batch.time[place], batch.mag[place], batch.mag_err[place]
     falls = np.concatenate(([False], time[1:] < time[:-1]))
     falls[start] = False
     for i in np.flatnonzero(np.logical_or.reduceat(falls, start)):
         own = slice(int(start[i]), int(end[i]))
         order = np.argsort(time[own], kind="stable")
-        place[own], time[own] = place[own][order], time[own][order]
-    mag = batch.mag[place].astype(np.float64)
+        # The first time, not to write into the batch.
+        time, mag, mag_err = (column if column.base is None else column.copy() for column in (time, mag, mag_err))
+        for column in (time, mag, mag_err):
+            column[own] = column[own][order]
+    mag = mag.astype(np.float64)
     return Flat(
         start=start,
         n_obs=n_obs,
         time=time - np.repeat(time[start], n_obs),
         mag=mag - np.repeat(mag[start], n_obs),
-        mag_err=batch.mag_err[place].astype(np.float64),
+        mag_err=mag_err.astype(np.float64),
     )

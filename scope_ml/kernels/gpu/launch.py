@@ -1,21 +1,23 @@
 """Runs the kernels of a method over light curves that lie on the device together.
 
-May import the rooms `chunk`, `columns`, `device` and `tasks`.
+May import the rooms `chunk`, `columns`, `device`, `flat` and `tasks`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scope_ml.kernels.gpu.chunk import Chunk
 from scope_ml.kernels.gpu.columns import Columns, Variant
 from scope_ml.kernels.gpu.device import DeviceArray, Program, empty, launch, upload
+from scope_ml.kernels.gpu.flat import Flat
 from scope_ml.kernels.gpu.tasks import Pieces
 from scope_ml.kernels.search import Method
 
-__all__ = ["DeviceMethod", "evaluate"]
+__all__ = ["DeviceMethod", "KnowsNoise", "evaluate"]
 
 
 class DeviceMethod(Protocol):
@@ -32,6 +34,23 @@ class DeviceMethod(Protocol):
 
     def programs(self, variant: Variant) -> tuple[Program, ...]:
         """Return the kernels to run one after the other on light curves of a variant."""
+        ...
+
+
+@runtime_checkable
+class KnowsNoise(Protocol):
+    """A method that gives the false-alarm probabilities of many light curves at once.
+
+    One by one they cost the host more time than the search takes on the device.
+    """
+
+    def false_alarms(
+        self, statistic: NDArray[np.float64], chunk: Chunk, flat: Flat, width: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return what ``method.false_alarm`` gives for each row of `statistic`, (n, n_peaks), and `width`, (n,).
+
+        `flat` is that of `chunk`, whose light curves have one band each.
+        """
         ...
 
 

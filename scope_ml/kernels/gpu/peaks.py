@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_ml.kernels.gpu.columns import Columns
-from scope_ml.kernels.gpu.device import DeviceArray, Download, Program, empty, launch, start_download, upload
+from scope_ml.kernels.gpu.device import (
+    DeviceArray,
+    Download,
+    Program,
+    empty,
+    launch,
+    start_download,
+    upload,
+    upload_together,
+)
 from scope_ml.kernels.gpu.fits import refine_programs
 from scope_ml.kernels.gpu.tasks import PEAK, PIECE, TASK, Pieces, pieces_of_points
 from scope_ml.kernels.grid import FrequencyGrid
@@ -128,6 +137,8 @@ def excluded_indices(
     grid: FrequencyGrid, rows: NDArray[np.int64], windows: tuple[tuple[float, float], ...]
 ) -> NDArray[np.int32]:
     """Return first and last grid index in each window, int32 (n_rows, n_windows, 2); as `grid.excluded_mask` has it."""
+    if not windows:
+        return np.zeros((rows.size, 0, 2), dtype=np.int32)
     minimum, step = grid.minimum[rows, None], grid.step[rows, None]
     longest = grid.n_frequencies[rows, None]
     bounds = np.asarray(windows, dtype=np.float64).reshape(-1, 2)
@@ -163,17 +174,18 @@ def start_scan(values: DeviceArray, pieces: Pieces, fits: Columns, asked: Asked)
     tasks["out"], tasks["count"], tasks["row"] = pieces.out[:-1], pieces.count, pieces.row
     tasks["real"][:, 0] = asked.sign
     tasks["whole"] = np.stack((pieces.lead, pieces.tail, np.cumsum(n_spans) - n_spans, pieces.index), axis=1)
-    windows = upload(excluded_indices(asked.grid, asked.rows, asked.exclude))
+    windows = excluded_indices(asked.grid, asked.rows, asked.exclude)
+    first_piece = np.searchsorted(pieces.row, np.arange(n_rows + 1)).astype(np.int32)
+    on_device, own_windows, own_first = upload_together(tasks, windows, first_piece)
     spans = empty(int(n_spans.sum()) * SPAN_BYTES, np.uint8)
     candidates = empty(n_pieces * wanted * PEAK.itemsize, np.uint8)
     n_found, moments = empty(n_pieces, np.int32), empty(3 * n_pieces, np.float64)
     chosen = empty(n_rows * asked.n_peaks * PEAK.itemsize, np.uint8)
-    shared = (upload(tasks), values, windows, len(asked.exclude))
+    shared = (on_device, values, own_windows, len(asked.exclude))
     launch(SCAN, (int(n_spans.max()), n_pieces), (*shared, spans))
     launch(COLLECT, (n_pieces, 1), (*shared, spans, wanted, candidates, n_found, moments))
-    first_piece = upload(np.searchsorted(pieces.row, np.arange(n_rows + 1)).astype(np.int32))
     numbers = (wanted, asked.n_peaks, asked.sign, asked.grid.samples_per_peak)
-    launch(CHOOSE, (n_rows, 1), (first_piece, candidates, n_found, *numbers, chosen))
+    launch(CHOOSE, (n_rows, 1), (own_first, candidates, n_found, *numbers, chosen))
     refined = _start_refinement(chosen, fits, asked)
     return Scan(asked=asked, pieces=pieces, results=start_download(chosen, refined, moments))
 

@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.kernels.curve import Curve
 from scope_ml.kernels.gpu.chunk import Chunk, chunks, searchable
 from scope_ml.kernels.gpu.columns import Columns
 from scope_ml.kernels.gpu.device import DeviceArray, download
-from scope_ml.kernels.gpu.launch import DeviceMethod, evaluate
-from scope_ml.kernels.gpu.peaks import Asked, Scan, start_scan
+from scope_ml.kernels.gpu.launch import DeviceMethod, KnowsNoise, evaluate
+from scope_ml.kernels.gpu.peaks import Asked, Peaks, Scan, start_scan
 from scope_ml.kernels.gpu.tasks import Pieces, pieces_of_grid
 from scope_ml.kernels.grid import FrequencyGrid
 from scope_ml.kernels.peaks import PeriodogramPeaks, SearchOptions, SearchStatus, Spectrum
-from scope_ml.kernels.search import Found, store
+from scope_ml.kernels.search import Found
 
 __all__ = ["find", "search"]
 
@@ -50,14 +49,9 @@ def search(
     peaks = PeriodogramPeaks.empty(len(batch), options.n_peaks)
     peaks.status[:] = searchable(batch, grid, method.method.min_n_obs)
     spectra: dict[int, Spectrum | None] = {}
-    for chunk, found in _pipeline(method, batch, grid, options, peaks.status.copy()):
-        for row, curve, one in zip(chunk.rows.tolist(), chunk.curves, found, strict=True):
-            store(peaks, row, one, one.frequency)
-            alarm = _false_alarms(method, one, curve, grid, row)
-            peaks.false_alarm_probability[row, : alarm.size] = alarm
-            if one.frequency.size == 0:
-                peaks.status[row] = SearchStatus.NO_PEAK
-            spectra[row] = one.spectrum
+    for started, found in _pipeline(method, batch, grid, options, peaks.status.copy()):
+        _store(peaks, started.chunk.rows, found, _false_alarms(method, started.chunk, found, grid))
+        spectra.update(_spectra(started, grid))
     if options.return_spectrum:
         peaks.spectra.extend(spectra.get(row) for row in range(len(batch)))
     return peaks
@@ -67,7 +61,20 @@ def find(
     method: DeviceMethod, chunk: Chunk, columns: Columns, grid: FrequencyGrid, options: SearchOptions, n_peaks: int
 ) -> list[Found]:
     """Search a chunk and wait for it; the frequencies are refined."""
-    return _finish(_start(method, chunk, columns, grid, options, n_peaks), grid)
+    started = _start(method, chunk, columns, grid, options, n_peaks)
+    peaks = _finish(started, grid)
+    spectra = _spectra(started, grid)
+    return [
+        Found(
+            frequency=peaks.frequency[i, :n],
+            statistic=peaks.statistic[i, :n],
+            significance=peaks.significance[i, :n],
+            mean=float(peaks.mean[i]),
+            scatter=float(peaks.scatter[i]),
+            spectrum=spectra.get(row),
+        )
+        for i, (row, n) in enumerate(zip(chunk.rows.tolist(), peaks.n_found.tolist(), strict=True))
+    ]
 
 
 def _pipeline(
@@ -76,16 +83,16 @@ def _pipeline(
     grid: FrequencyGrid,
     options: SearchOptions,
     status: NDArray[np.uint8],
-) -> Iterator[tuple[Chunk, list[Found]]]:
-    """Yield the chunks and what was found in them, each once the next one is on the device."""
+) -> Iterator[tuple[_Started, Peaks]]:
+    """Yield the searches of chunks and what they found, each once the next one is on the device."""
     before: _Started | None = None
     for chunk in chunks(batch, grid, status):
         started = _start(method, chunk, method.pack(chunk), grid, options, options.n_peaks)
         if before is not None:
-            yield before.chunk, _finish(before, grid)
+            yield before, _finish(before, grid)
         before = started
     if before is not None:
-        yield before.chunk, _finish(before, grid)
+        yield before, _finish(before, grid)
 
 
 def _start(
@@ -106,44 +113,48 @@ def _start(
     return _Started(chunk=chunk, pieces=pieces, scan=scan, values=values if options.return_spectrum else None)
 
 
-def _finish(started: _Started, grid: FrequencyGrid) -> list[Found]:
-    """Wait for a chunk; return peaks, refined, and moments of each of its light curves."""
+def _finish(started: _Started, grid: FrequencyGrid) -> Peaks:
+    """Wait for a chunk; return the peaks, refined, of its light curves."""
     peaks = started.scan.finish()
     # As `search.scan`: nothing was found in a periodogram that is the same everywhere.
     flat = (peaks.scatter == 0.0) & (grid.n_frequencies[started.chunk.rows] > 1)
-    n_found = np.where(flat, 0, peaks.n_found)
-    found = [
-        Found(
-            frequency=peaks.frequency[i, :n],
-            statistic=peaks.statistic[i, :n],
-            significance=peaks.significance[i, :n],
-            mean=mean,
-            scatter=scatter,
-        )
-        for i, (n, mean, scatter) in enumerate(
-            zip(n_found.tolist(), peaks.mean.tolist(), peaks.scatter.tolist(), strict=True)
-        )
-    ]
-    return found if started.values is None else _with_spectra(found, started, grid)
+    return replace(peaks, n_found=np.where(flat, 0, peaks.n_found))
 
 
-def _with_spectra(found: list[Found], started: _Started, grid: FrequencyGrid) -> list[Found]:
-    """Add the whole periodograms, without the neighbours that pieces have."""
+def _store(result: PeriodogramPeaks, rows: NDArray[np.int64], found: Peaks, alarms: NDArray[np.float64] | None) -> None:
+    """Write the peaks of a chunk into rows of the result."""
+    is_found = np.arange(found.frequency.shape[1]) < found.n_found[:, None]
+    result.frequency[rows] = np.where(is_found, found.frequency, np.nan)
+    result.statistic[rows] = np.where(is_found, found.statistic, np.nan)
+    result.significance[rows] = np.where(is_found, found.significance, np.nan)
+    if alarms is not None:
+        result.false_alarm_probability[rows] = np.where(is_found, alarms, np.nan)
+    result.status[rows[found.n_found == 0]] = SearchStatus.NO_PEAK
+
+
+def _spectra(started: _Started, grid: FrequencyGrid) -> dict[int, Spectrum]:
+    """Return the whole periodograms of a chunk by row, without the neighbours that pieces have; empty unless kept."""
+    if started.values is None:
+        return {}
     pieces, out = started.pieces, started.pieces.out
     values = download(started.values).astype(np.float64)
-    result = []
-    for place, (row, one) in enumerate(zip(started.chunk.rows.tolist(), found, strict=True)):
+    result = {}
+    for place, row in enumerate(started.chunk.rows.tolist()):
         own = np.flatnonzero(pieces.row == place)
         parts = [values[out[k] + pieces.lead[k] : out[k + 1] - pieces.tail[k]] for k in own]
-        spectrum = Spectrum(frequency=grid.frequencies(row), statistic=np.concatenate(parts))
-        result.append(replace(one, spectrum=spectrum))
+        result[row] = Spectrum(frequency=grid.frequencies(row), statistic=np.concatenate(parts))
     return result
 
 
-def _false_alarms(
-    method: DeviceMethod, found: Found, curve: Curve, grid: FrequencyGrid, row: int
-) -> NDArray[np.float64]:
-    """Return the false-alarm probabilities of the peaks of a light curve; empty where no theory gives them."""
-    if method.method.false_alarm is None:
-        return np.empty(0)
-    return method.method.false_alarm(found.statistic, curve, float(grid.n_frequencies[row] * grid.step[row]))
+def _false_alarms(method: DeviceMethod, chunk: Chunk, found: Peaks, grid: FrequencyGrid) -> NDArray[np.float64] | None:
+    """Return the false-alarm probabilities of the peaks of a chunk, (n_rows, n_peaks); None where no theory gives them."""
+    width = grid.n_frequencies[chunk.rows] * grid.step[chunk.rows]
+    if chunk.flat is not None and isinstance(method, KnowsNoise):
+        return method.false_alarms(found.statistic, chunk, chunk.flat, width)
+    alarm = method.method.false_alarm
+    if alarm is None:
+        return None
+    result = np.full(found.statistic.shape, np.nan)
+    for i, (curve, n) in enumerate(zip(chunk.curves, found.n_found.tolist(), strict=True)):
+        result[i, :n] = alarm(found.statistic[i, :n], curve, float(width[i]))
+    return result

@@ -65,9 +65,9 @@ class Pieces:
 
 def pieces_of_grid(grid: FrequencyGrid, rows: NDArray[np.int64]) -> Pieces:
     """Return the grids of light curves `rows` in pieces of `PIECE`, each with one neighbour on both sides."""
-    starts = [np.arange(0, int(grid.n_frequencies[index]), PIECE, dtype=np.int64) for index in rows.tolist()]
-    begin = np.concatenate(starts)
-    of = np.repeat(np.arange(len(starts), dtype=np.int32), [start.size for start in starts])
+    n_pieces = -(-grid.n_frequencies[rows] // PIECE)
+    of = np.repeat(np.arange(rows.size, dtype=np.int32), n_pieces)
+    begin = PIECE * (np.arange(of.size, dtype=np.int64) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces))
     which = rows[of]
     length = grid.n_frequencies[which]
     end = np.minimum(begin + PIECE, length)

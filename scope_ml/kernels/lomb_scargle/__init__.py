@@ -18,7 +18,13 @@ from scipy.special import gammaln
 
 from scope_ml.kernels.curve import Curve
 
-__all__ = ["MIN_N_OBS", "SINGULAR", "false_alarm_probability", "log_false_alarm_probability"]
+__all__ = [
+    "MIN_N_OBS",
+    "SINGULAR",
+    "false_alarm_probabilities",
+    "false_alarm_probability",
+    "log_false_alarm_probability",
+]
 
 #: A constant and a sinusoid have three parameters: three distinct times fit every frequency exactly.
 MIN_N_OBS = 4
@@ -42,25 +48,49 @@ def log_false_alarm_probability(power: NDArray[np.float64], curve: Curve, max_fr
     max_frequency
         Width of the band that was searched [1/d].
     """
-    power = np.clip(np.asarray(power, dtype=np.float64), 0.0, 1.0)
     n_free = curve.time.size - curve.n_bands - 2
     if n_free < 1:
-        return np.zeros(power.shape)
+        return np.zeros(np.shape(power))
     weight = curve.mag_err**-2.0
     weight /= weight.sum()
     spread = weight @ (curve.time - weight @ curve.time) ** 2
     width = max_frequency * np.sqrt(4.0 * np.pi * spread)
+    return _log_probability(np.asarray(power, dtype=np.float64), np.asarray(n_free), width)
+
+
+def false_alarm_probabilities(
+    power: NDArray[np.float64], n_obs: NDArray[np.int64], spread: NDArray[np.float64], width: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the probabilities of many light curves of one band at once; the arrays broadcast.
+
+    Parameters
+    ----------
+    power
+        Float64, in [0, 1].
+    n_obs
+        Points of each light curve, `MIN_N_OBS` or more.
+    spread
+        Variance of its times by its weights [d^2].
+    width
+        Width of the band that was searched [1/d].
+    """
+    return np.asarray(np.exp(_log_probability(power, n_obs - 3, width * np.sqrt(4.0 * np.pi * spread))))
+
+
+def _log_probability(
+    power: NDArray[np.float64], n_free: NDArray[np.int64], width: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the logarithm from the degrees of freedom left and the width of Baluev's formula; the arrays broadcast."""
+    power = np.clip(power, 0.0, 1.0)
     # sqrt(2 / nu) Gamma(nu / 2) / Gamma((nu - 1) / 2) with the degrees of freedom nu about the mean.
     n_null = n_free + 2
     log_ratio = 0.5 * np.log(2.0 / n_null) + gammaln(0.5 * n_null) - gammaln(0.5 * (n_null - 1))
     with np.errstate(divide="ignore"):
         left = np.log1p(-power)
         log_single = 0.5 * n_free * left
-        log_crossings = (
-            log_ratio + np.log(width) + 0.5 * (n_free - 1) * left + 0.5 * np.log(0.5 * n_null * power)
-            if n_free > 1
-            else log_ratio + np.log(width) + 0.5 * np.log(0.5 * n_null * power)
-        )
+        # With one degree of freedom left the power has no part in it: not 0 times the logarithm of 0.
+        crossing = np.where(n_free > 1, 0.5 * (n_free - 1) * np.where(n_free > 1, left, 0.0), 0.0)
+        log_crossings = log_ratio + np.log(width) + crossing + 0.5 * np.log(0.5 * n_null * power)
     # 1 - (1 - single) exp(-crossings), from its logarithms where both are tiny.
     total = np.logaddexp(log_single, log_crossings)
     tiny = total < -30.0

@@ -10,6 +10,7 @@ static __device__ double fit_share(const Task &task, const double *time, const d
     Fit<double> fit = {};
     double matrix[TRIANGLE] = {}, right[SIZE];
     sum_bands(task, time, exact, bands, frequency, pool, fit, matrix);
+    if (threadIdx.x != 0) return 0.0;
     normal_equations(fit, matrix, right);
     return fmax(explained(matrix, right, SINGULAR, true), 0.0);
 }
@@ -18,7 +19,7 @@ static __device__ double fit_share(const Task &task, const double *time, const d
 extern "C" __global__ void __launch_bounds__(THREADS)
 fit_near(const Task *tasks, const double *time, const float2 *, const double2 *exact, const Band *bands,
          const Peak *chosen, const double *centres, int stage, double *shares) {
-    __shared__ double pool[THREADS];
+    __shared__ double pool[GROUP * THREADS];
     const Task task = tasks[blockIdx.x];
     const int index = chosen[task.out].index;
     if (index < 0) return;

@@ -1,19 +1,31 @@
 // Second part of `harmonics`: the marked frequencies once more, in float64, one after the other by a whole block.
 // SPAN: frequencies looked through by a block.
 
-static __device__ double block_sum(double value, double *pool) {
-    pool[threadIdx.x] = value;
-    __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        if ((int)threadIdx.x < half) pool[threadIdx.x] += pool[threadIdx.x + half];
+// Sums over the block of a few values of each thread, for the first one: GROUP of them at a time, each by halves.
+#define GROUP 16
+
+static __device__ void block_sums(double *values, int n_values, double *pool) {
+    const int thread = threadIdx.x;
+    for (int first = 0; first < n_values; first += GROUP) {
+        const int n = min(GROUP, n_values - first);
+        for (int v = 0; v < n; v++) pool[v * THREADS + thread] = values[first + v];
+        __syncthreads();
+        for (int half = THREADS / 2; half > 0; half /= 2) {
+            for (int i = thread; i < n * half; i += THREADS) {
+                const int place = i / half * THREADS + i % half;
+                pool[place] += pool[place + half];
+            }
+            __syncthreads();
+        }
+        if (thread == 0) {
+            for (int v = 0; v < n; v++) values[first + v] = pool[v * THREADS];
+        }
         __syncthreads();
     }
-    const double total = pool[0];
-    __syncthreads();
-    return total;
 }
 
-// Sums of one band over the block, added to `fit`, and what its constant takes added to `constants`.
+// Sums of one band over the block, added to `fit`, and what its constant takes added to `constants`, both of the first
+// thread: it alone solves the equations, whose long arrays would otherwise go through memory for every thread.
 static __device__ void add_band(const Task &task, const double *time, const double2 *exact, int begin, const Band &band,
                                 double frequency, double *pool, Fit<double> &fit, double *constants) {
     Fit<double> own = {};
@@ -35,14 +47,14 @@ static __device__ void add_band(const Task &task, const double *time, const doub
             c = turned;
         }
     }
+    block_sums((double *)&own, sizeof(own) / sizeof(double), pool);
+    if (threadIdx.x != 0) return;
     UNROLL
     for (int m = 0; m < ORDERS; m++) {
         if (m < HARMONICS) {
-            fit.yc[m] += block_sum(own.yc[m], pool);
-            fit.ys[m] += block_sum(own.ys[m], pool);
+            fit.yc[m] += own.yc[m];
+            fit.ys[m] += own.ys[m];
         }
-        own.c[m] = block_sum(own.c[m], pool);
-        own.s[m] = block_sum(own.s[m], pool);
         fit.c[m] += own.c[m];
         fit.s[m] += own.s[m];
     }
@@ -75,7 +87,7 @@ static __device__ void normal_equations(const Fit<double> &fit, double *matrix, 
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 repair(const Task *tasks, const double *time, const float2 *, const double2 *exact, const Band *bands, float *values) {
-    __shared__ double pool[THREADS];
+    __shared__ double pool[GROUP * THREADS];
     __shared__ int marked[SPAN];
     __shared__ int n_marked;
     const Task task = tasks[blockIdx.y];
@@ -92,8 +104,8 @@ repair(const Task *tasks, const double *time, const float2 *, const double2 *exa
         Fit<double> fit = {};
         double matrix[TRIANGLE] = {}, right[SIZE];
         sum_bands(task, time, exact, bands, frequency, pool, fit, matrix);
+        if (threadIdx.x != 0) continue;
         normal_equations(fit, matrix, right);
-        const double share = explained(matrix, right, SINGULAR, true);
-        if (threadIdx.x == 0) values[task.out + marked[item]] = statistic(share, task);
+        values[task.out + marked[item]] = statistic(explained(matrix, right, SINGULAR, true), task);
     }
 }

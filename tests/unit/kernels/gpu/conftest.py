@@ -179,7 +179,9 @@ def make_cupy(folder, memory):
 
 def _forget():
     """Drop the modules that know the emulated device."""
-    for name in [name for name in sys.modules if re.match(r"scope_ml\.kernels\.(gpu($|\.)|\w+\.gpu$)", name)]:
+    for name in [
+        name for name in sys.modules if re.match(r"scope_ml\.(kernels\.(gpu($|\.)|\w+\.gpu$)|networks\.gpu)", name)
+    ]:
         module = sys.modules.pop(name)
         parent, _, child = name.rpartition(".")
         if parent in sys.modules and getattr(sys.modules[parent], child, None) is module:
