@@ -13,9 +13,13 @@ DOORS = {
     "generate_features": "light curves to a feature table",
     "build_dataset": "features and labels to a split data set",
     "train": "train, evaluate, track and register classifiers",
+    "tune": "search the best settings of an algorithm for one class",
     "register": "put trained bundles into the registry, choose champions",
+    "registry": "list, compare, promote, roll back, export and import models",
+    "import_models": "SCoPe's own model files as bundles",
     "infer": "score a feature table with registered models",
     "report": "one HTML page about a run",
+    "compare": "all classes and algorithms side by side, as a page and a table",
     "analyze_logs": "where the time of long runs went, from their logs",
     "doctor": "what is installed, reachable and missing",
 }

@@ -13,10 +13,12 @@ __all__ = ["DOOR", "main"]
 DOOR = Door(
     name="train",
     stage="scope_ml.stages.train:Train",
+    sweep="scope_ml.stages.train_sweep:run_sweep",
     doc=__doc__,
     example="""
 python -m scope_ml.train class=rrlyr seed=42 dataset=table dataset.features=features.parquet dataset.labels=results/survey/labels.parquet
 python -m scope_ml.train -m class=rrlyr,ea 'seed=range(1,4)' algorithm=xgb,dnn
+python -m scope_ml.train -m class=all 'seed=range(1,11)' algorithm=xgb,dnn ensemble=true dataset.path=results/dataset
 """,
 )
 

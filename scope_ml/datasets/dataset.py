@@ -46,13 +46,16 @@ class Dataset:
         str (n,), name of the survey or set ("" if it has none).
     counts
         Rows and labels that found no partner: ``features``, ``matched``, ``without_label``, ``labels``,
-        ``labels_without_features``, ``ambiguous_positions``.
+        ``labels_without_features``, ``ambiguous_positions``; ``labels_off_grid`` counts labels that are neither 0, 0.25,
+        0.5, 0.75 nor 1.
     inputs
         What it was made from.
     config_digest
         Digest of the options of the join and of the taxonomy.
     facts
         The feature table's facts, such as ``feature_digest``.
+    weight
+        float32 (n,), how much each light curve counts in training, 0 or more; None: all alike.
     """
 
     table: pa.Table
@@ -65,6 +68,7 @@ class Dataset:
     inputs: tuple[Input, ...] = ()
     config_digest: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    weight: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Return the number of light curves."""
@@ -89,6 +93,8 @@ class Dataset:
         hasher = hashlib.sha256(digest_json([made_of, self.table["id"].to_pylist(), self.origin.tolist()]).encode())
         for values in (self.group.astype("<i8"), (self.y[:, columns] == 1) & known, known):
             hasher.update(np.ascontiguousarray(values).data)
+        if self.weight is not None:
+            hasher.update(self.weight.astype("<f4").tobytes())
         return hasher.hexdigest()
 
     def column(self, tag: str) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
@@ -138,6 +144,9 @@ class Dataset:
             inputs=features.metadata.inputs,
             config_digest=features.metadata.config_digest,
             facts=facts,
+            weight=labels.data["weight"].to_numpy().astype(np.float32)
+            if "weight" in labels.data.column_names
+            else None,
         )
         if labels.metadata.facts.get("of") != dataset.digest or len(dataset.y) != dataset.table.num_rows:
             raise DataError(f"data set {folder}: its tables are of different runs; build it again")
@@ -156,4 +165,6 @@ class Dataset:
             **{tag: self.y[:, position] for position, tag in enumerate(self.tags)},
             "uncertain_tags": pa.array(texts, pa.string()).take(pa.array(number.ravel())),
         }
+        if self.weight is not None:
+            columns["weight"] = self.weight
         return pa.table(columns)

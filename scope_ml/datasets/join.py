@@ -112,7 +112,9 @@ def join(
             "labels": len(labels),
             "labels_without_features": len(labels) - len(np.unique(rows)),
             "ambiguous_positions": ambiguous,
+            "labels_off_grid": labels.n_off_grid,
         },
+        weight=None if labels.weight is None else labels.weight[rows],
         inputs=(labels.source,),
         config_digest=digest_json([science_digest(config), origin]),
         facts=features.metadata.facts,
@@ -150,9 +152,18 @@ def concatenate(datasets: Sequence[Dataset], config: JoinConfig = DEFAULT_JOIN) 
         group=_group(table, origins, links, config),
         origin=origins,
         counts={key: sum(one.counts[key] for one in datasets) for key in reference.counts},
+        weight=_weights(datasets),
         inputs=tuple(item for one in datasets for item in one.inputs),
         config_digest=digest_json([one.config_digest for one in datasets]),
     )
+
+
+def _weights(datasets: Sequence[Dataset]) -> npt.NDArray[np.float32] | None:
+    """Return the weights of all light curves, 1 for those of a data set without any; None where none has."""
+    if all(one.weight is None for one in datasets):
+        return None
+    own = [np.ones(len(one), dtype=np.float32) if one.weight is None else one.weight for one in datasets]
+    return np.concatenate(own)
 
 
 def _by_id(data: pa.Table, labels: Labels, label_ids: pa.Array, name: str) -> IntArray:

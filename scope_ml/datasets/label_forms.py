@@ -23,6 +23,7 @@ __all__ = [
     "closed_upward",
     "degrees",
     "no_classes",
+    "sample_weights",
     "texts",
     "uncertain_classes",
     "wide_labels",
@@ -33,6 +34,12 @@ NON_VARIABLE = frozenset({"nonvar", "non-variable", "nonvariable", "non variable
 
 #: Columns of labels from which a table with a column ``class`` counts as wide too.
 FEWEST_WIDE = 2
+
+#: Labels of SCoPe's voters. Others between 0 and 1 are read as probabilities, and counted.
+GRID = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+#: Column that says how much a row counts in training.
+WEIGHT_COLUMN = "weight"
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -91,8 +98,12 @@ def no_classes(path: Path, table: pa.Table, taxonomy: Taxonomy) -> MissingColumn
 
 def wide_labels(
     path: Path, table: pa.Table, taxonomy: Taxonomy, columns: dict[str, str], threshold: float
-) -> tuple[npt.NDArray[np.int8], BoolArray]:
-    """Return y and known of a wide table, as its class columns say; classes without a column are unknown."""
+) -> tuple[npt.NDArray[np.int8], BoolArray, int]:
+    """Return y and known of a wide table, as its class columns say, and how many labels are not on `GRID`.
+
+    Classes without a column are unknown.
+    """
+    n_off_grid = 0
     y = np.zeros((table.num_rows, len(taxonomy)), dtype=np.int8)
     known = np.zeros(y.shape, dtype=bool)
     for tag, name in columns.items():
@@ -109,12 +120,14 @@ def wide_labels(
             # Tags of one letter are names of bands and errors too.
             hint = f"; '{tag}' is a class here, rename the column if it means another thing" if len(name) == 1 else ""
             raise DataError(
-                f"label table {path}: column '{name}' is {values[row]:g} in row {row + 1}; labels lie between 0 and 1{hint}"
+                f"label table {path}: {len(outside)} row(s) hold no label: column '{name}' is {values[row]:g} in row"
+                f" {row + 1}; labels lie between 0 and 1{hint}"
             )
+        n_off_grid += int((decided & ~np.isin(values, GRID)).sum())
         column = taxonomy.index(tag)
         y[:, column] = decided & (values > threshold)
         known[:, column] = decided
-    return y, known
+    return y, known, n_off_grid
 
 
 def closed_upward(taxonomy: Taxonomy, y: npt.NDArray[np.int8], known: BoolArray, uncertain: BoolArray) -> BoolArray:
@@ -174,6 +187,31 @@ def uncertain_classes(path: Path, table: pa.Table, taxonomy: Taxonomy) -> BoolAr
             patterns[number, taxonomy.index(tag)] = True
     mask[...] = patterns[np.asarray(encoded.indices)]
     return mask
+
+
+def sample_weights(path: Path, table: pa.Table) -> npt.NDArray[np.float32] | None:
+    """Return float32 (n,) of the column ``weight``; None without one.
+
+    Raises
+    ------
+    DataError
+        If a weight is missing, negative, not finite or no number; names the first and how many there are.
+    """
+    if WEIGHT_COLUMN not in table.column_names:
+        return None
+    dtype = table.schema.field(WEIGHT_COLUMN).type
+    if not (pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype)):
+        raise DataError(f"label table {path}: column 'weight' is {dtype}; weights are numbers of 0 or more")
+    values = _floats(table, WEIGHT_COLUMN).astype(np.float32)
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(wrong):
+        row = int(wrong[0])
+        seen = "missing" if np.isnan(values[row]) else f"{values[row]:g}"
+        raise DataError(
+            f"label table {path}: {len(wrong)} row(s) have no weight of 0 or more: it is {seen} in row {row + 1};"
+            " write 1 for rows that count as usual, 0 for rows that must not train"
+        )
+    return values
 
 
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -8,6 +8,8 @@ Two forms are read, each from Parquet, HDF5 or CSV:
   or ``nonvar`` for a star that belongs to no class. A table with a column ``class`` is long, whatever its other columns
   are called: ``i`` and ``e`` are tags, but more often magnitudes. Where two or more of them hold labels it is refused.
 
+Either may have a column ``weight``: how much a star counts in training (0: not at all), 1 where there is none.
+
 A label that is missing or uncertain is unknown: never a negative. May import `io`, `taxonomy` and below.
 """
 
@@ -31,6 +33,7 @@ from scope_ml.datasets.label_forms import (
     closed_upward,
     degrees,
     no_classes,
+    sample_weights,
     texts,
     uncertain_classes,
     wide_labels,
@@ -78,6 +81,10 @@ class Labels:
         File name of the table, for messages.
     source
         The table that was read, with its digest.
+    weight
+        float32 (n,), how much each star counts in training; None where the table does not say.
+    n_off_grid
+        Labels that are neither 0, 0.25, 0.5, 0.75 nor 1; they were read as probabilities.
     """
 
     tags: tuple[str, ...]
@@ -89,6 +96,8 @@ class Labels:
     dec: npt.NDArray[np.float64]
     name: str
     source: Input
+    weight: npt.NDArray[np.float32] | None = None
+    n_off_grid: int = 0
 
     def __len__(self) -> int:
         """Return the number of stars."""
@@ -114,8 +123,8 @@ def read_labels(path: Path, taxonomy: Taxonomy, *, threshold: float = LABEL_THRE
     MissingColumnError
         If it has neither ids nor coordinates, or neither class columns nor ``class``.
     DataError
-        If it has no rows; if it is of both forms at once; for an unknown class, a value outside [0, 1], an id that is
-        missing or not exact, or a star with two rows that contradict one another.
+        If it has no rows; if it is of both forms at once; for an unknown class, a value outside [0, 1], a weight below 0,
+        an id that is missing or not exact, or a star with two rows that contradict one another.
     """
     table = read_foreign_table(path)
     if not table.num_rows:
@@ -128,11 +137,13 @@ def read_labels(path: Path, taxonomy: Taxonomy, *, threshold: float = LABEL_THRE
         raise no_classes(path, table, taxonomy)
     keys, ids = _keys(path, table)
     uncertain = uncertain_classes(path, table, taxonomy)
+    weight = sample_weights(path, table)
+    n_off_grid = 0
     if is_long:
         codes, first = row_codes(keys)
         y, known = assertions(path, table, taxonomy, uncertain, codes, len(first))
     else:
-        y, known = wide_labels(path, table, taxonomy, columns, threshold)
+        y, known, n_off_grid = wide_labels(path, table, taxonomy, columns, threshold)
         known = closed_upward(taxonomy, y, known, uncertain)
         first, y, known = _combined(str(path), keys, y, known)
     kept = table.take(pa.array(first))
@@ -146,6 +157,8 @@ def read_labels(path: Path, taxonomy: Taxonomy, *, threshold: float = LABEL_THRE
         dec=degrees(kept, "dec"),
         name=path.name,
         source=Input(name="labels", digest=digest_file(path), n_rows=table.num_rows),
+        weight=_star_weights(str(path), keys, weight),
+        n_off_grid=n_off_grid,
     )
 
 
@@ -191,6 +204,21 @@ def _combined(
     return first, np.where(decided, positive.astype(np.int8), y[first]), decided
 
 
+def _star_weights(name: str, keys: pa.Array, weight: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+    """Return the weight of each star; its rows must agree."""
+    if weight is None:
+        return None
+    codes, first = row_codes(keys)
+    different = np.flatnonzero(weight != weight[first][codes])
+    if len(different):
+        row = int(different[0])
+        raise DataError(
+            f"label table {name}: '{keys[row].as_py()}' has weight {weight[row]:g} in row {row + 1} and"
+            f" {weight[first][codes[row]]:g} in another; give each star one weight"
+        )
+    return weight[first]
+
+
 def merge_labels(several: Sequence[Labels]) -> Labels:
     """Put label tables one below the other; all by id, or all by position.
 
@@ -214,6 +242,8 @@ def merge_labels(several: Sequence[Labels]) -> Labels:
     ids = pa.concat_arrays(columns) if columns else None
     name = " and ".join(one.name for one in several)
     keys = _position_keys(ra, dec) if ids is None else ids
+    weights = [np.ones(len(one), dtype=np.float32) if one.weight is None else one.weight for one in several]
+    weighted = any(one.weight is not None for one in several)
     first, y, known = _combined(
         name, keys, np.concatenate([one.y for one in several]), np.concatenate([one.known for one in several])
     )
@@ -227,6 +257,8 @@ def merge_labels(several: Sequence[Labels]) -> Labels:
         dec=dec[first],
         name=name,
         source=Input(name="labels", digest=digest_json([one.source.digest for one in several]), n_rows=len(y)),
+        weight=_star_weights(name, keys, np.concatenate(weights) if weighted else None),
+        n_off_grid=sum(one.n_off_grid for one in several),
     )
 
 

@@ -7,10 +7,18 @@ import re
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from scope_ml.errors import ConfigError
+from scope_ml.errors import ConfigError, suggest
 from scope_ml.tracking.settings import redact
 
-__all__ = ["SWEEP_FLAGS", "beside_overrides", "expand_class_sets", "extra_conf_dir", "refuse_flags", "refuse_secrets"]
+__all__ = [
+    "SWEEP_FLAGS",
+    "beside_overrides",
+    "expand_class_sets",
+    "extra_conf_dir",
+    "refuse_flags",
+    "refuse_secrets",
+    "with_action",
+]
 
 #: An override of Hydra's: ``key=value``, ``+key=value``, ``~key``.
 _OVERRIDE = re.compile(r"~|\+{0,2}[A-Za-z_][\w.@/]*=")
@@ -24,6 +32,29 @@ def beside_overrides(words: list[str], added: list[str]) -> list[str]:
     places = [place for place, word in enumerate(words) if _OVERRIDE.match(word)]
     place = places[0] if places else len(words)
     return [*words[:place], *added, *words[place:]]
+
+
+def with_action(words: list[str], actions: tuple[str, ...]) -> list[str]:
+    """Return `words` with a leading action as Hydra takes it: ``list`` becomes ``action=list``.
+
+    Raises
+    ------
+    ConfigError
+        If the door has actions and none is given, or the first word is another one.
+    """
+    if not actions:
+        return words
+    first = words[0] if words else ""
+    if first in actions:
+        return [f"action={first}", *words[1:]]
+    if any(word.startswith("action=") for word in words):
+        return words
+    what = f"'{first}' is none" if first and not _OVERRIDE.match(first) else "none is given"
+    raise ConfigError(
+        f"the first word says what to do, and {what}{suggest(first, actions)}; give one of {', '.join(actions)}",
+        key="action",
+        choices=actions,
+    )
 
 
 def refuse_flags(arguments: list[str]) -> None:

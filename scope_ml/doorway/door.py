@@ -6,13 +6,11 @@ means a bug of ours.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,19 +21,16 @@ from scope_ml.doorway.command_line import (
     extra_conf_dir,
     refuse_flags,
     refuse_secrets,
+    with_action,
 )
-from scope_ml.errors import JobError, OutputError, ScopeError
+from scope_ml.doorway.tasks import JobTask, SweepTask
+from scope_ml.errors import JobError, ScopeError
 from scope_ml.taxonomy.classes import packaged_conf_dir
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from scope_ml.core.protocols import Progress
     from scope_ml.core.report import Report
 
 __all__ = ["EXIT_USER_ERROR", "Door"]
-
-_log = logging.getLogger(__name__)
 
 #: Exit code for everything that the user can mend.
 EXIT_USER_ERROR = 2
@@ -53,12 +48,19 @@ class Door:
         ``module:ConfigClass``; the module's `run(config, *, progress)` does the work.
     doc, example
         Texts of ``--help``.
+    actions
+        Words of which the first may be one, meaning ``action=WORD``: ``registry list``.
+    sweep
+        ``module:function`` that takes all jobs of a sweep (``-m``) at once, ``function(configs, *, progress)``; "" runs
+        the stage job after job.
     """
 
     name: str
     stage: str
     doc: str
     example: str
+    actions: tuple[str, ...] = ()
+    sweep: str = ""
 
     def open(self, arguments: list[str] | None = None) -> int:
         """Run the command line `arguments` (default: this process's) and return the exit code.
@@ -71,6 +73,7 @@ class Door:
                 self._write(self._help())
                 return 0
             refuse_secrets(words)
+            words = with_action(words, self.actions)
             refuse_flags(words)
             reports = self._hydra(self._with_context(expand_class_sets(words)))
         except ScopeError as error:
@@ -112,66 +115,34 @@ class Door:
         import hydra
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError  # type: ignore[import-untyped]
 
         from scope_ml.core.configuration import describe
         from scope_ml.doorway.hydra_errors import hydra_error
 
         # Hydra prints and exits by itself unless told to raise.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        reports: list[Report] = []
-        failures: list[ScopeError] = []
+        task = self._task()
         before = sys.argv
         sys.argv = [f"scope_ml.{self.name}", *words]
         try:
-            hydra.main(version_base="1.3", config_path=str(packaged_conf_dir()), config_name=self.name)(
-                partial(self._task, reports, failures)
-            )()
-        except (HydraException, OmegaConfBaseException) as error:
+            hydra.main(version_base="1.3", config_path=str(packaged_conf_dir()), config_name=self.name)(task)()
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
             raise hydra_error(error, [line.key for line in describe(self._schema()[0])]) from error
         finally:
             sys.argv = before
-        if len(failures) == 1:
-            raise failures[0]
-        if failures:
-            raise JobError(f"{len(failures)} jobs of the sweep failed, named above; the first: {failures[0]}")
-        return reports
+        if len(task.failures) == 1:
+            raise task.failures[0]
+        if task.failures:
+            raise JobError(f"{len(task.failures)} jobs of the sweep failed, named above; the first: {task.failures[0]}")
+        return task.reports
 
-    def _task(self, reports: list[Report], failures: list[ScopeError], composed: DictConfig) -> None:
-        """Run one job of Hydra's; a failure is kept for later, so that a sweep goes on with its other jobs."""
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-
-        from scope_ml.core.configuration import build
-        from scope_ml.doorway.progress import open_progress
-
+    def _task(self) -> JobTask:
         schema, run = self._schema()
-        progress: Progress = open_progress()
-        try:
-            report = run(build(schema, _resolved(composed)), progress=progress)
-        except ScopeError as error:
-            failures.append(error)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                _log.error("%s: %s", HydraConfig.get().job.override_dirname, error)
-            return
-        except OSError as error:
-            # Disks fill up and permissions are lacking; without a file's name it is a bug of ours.
-            if error.filename is None:
-                raise
-            failures.append(OutputError(f"{error.filename}: {error.strerror}"))
-            return
-        finally:
-            progress.finish()
-        reports.append(report)
-        self._show(report)
-
-    def _show(self, report: Report) -> None:
-        for warning in report.warnings:
-            _log.warning("%s", warning)
-        _log.info("%s", report.summary())
-        if "text" in report.facts:
-            self._write(str(report.facts["text"]))
-        for name, path in report.outputs.items():
-            _log.info("  %s: %s", name, path)
+        if not self.sweep:
+            return JobTask(schema, run)
+        module_name, _, function = self.sweep.partition(":")
+        return SweepTask(schema, run, cast("Callable[..., Report]", getattr(import_module(module_name), function)))
 
     @staticmethod
     def _write(text: str) -> None:
@@ -180,16 +151,3 @@ class Door:
     def _refuse(self, message: str) -> int:
         sys.stderr.write(f"{self.name}: error: {message}\n")
         return EXIT_USER_ERROR
-
-
-def _resolved(composed: DictConfig) -> Mapping[str, Any]:
-    """Return plain values; raised from here, Hydra would add a line of its own to OmegaConf's error."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from scope_ml.doorway.hydra_errors import hydra_error
-
-    try:
-        return cast("Mapping[str, Any]", OmegaConf.to_container(composed, resolve=True))
-    except OmegaConfBaseException as error:
-        raise hydra_error(error, ()) from error

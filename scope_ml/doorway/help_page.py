@@ -51,7 +51,8 @@ def help_text(door: Door, schema: type[Any], defaults: dict[str, Any], to_choose
 
     Groups in `to_choose` are shown as one required option each.
     """
-    lines = [door.doc.strip(), "", "Usage:", f"  python -m scope_ml.{door.name} [key=value ...]", ""]
+    actions = f" {'|'.join(door.actions)}" if door.actions else ""
+    lines = [door.doc.strip(), "", "Usage:", f"  python -m scope_ml.{door.name}{actions} [key=value ...]", ""]
     options = [
         OptionDoc(key=group, default="required", unit="", doc=f"a choice of the group {group}", allowed="")
         for group in sorted(to_choose)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from scope_ml.errors import ConfigError, suggest
 
-__all__ = ["hydra_error"]
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["hydra_error", "resolved"]
 
 #: Hydra's messages, by what they are about.
 _NOT_THERE = re.compile(r"Could not override '(?P<key>[^']+)'")
@@ -72,3 +76,14 @@ def _unknown(key: str, known: Sequence[str]) -> ConfigError:
     if key in known:
         return ConfigError(f"'{key}' stands in no configuration file; give it with a plus: +{key}=...", key=key)
     return ConfigError(f"unknown key '{key}'{suggest(key, known)}; --help lists the keys", key=key, choices=known)
+
+
+def resolved(composed: DictConfig) -> Mapping[str, Any]:
+    """Return plain values; raised from inside a job, Hydra would add a line of its own to OmegaConf's error."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return cast("Mapping[str, Any]", OmegaConf.to_container(composed, resolve=True))
+    except OmegaConfBaseException as error:
+        raise hydra_error(error, ()) from error

@@ -1,8 +1,8 @@
 """`ModelBundle`: the only thing that is saved, registered, loaded and scored with.
 
-A folder of ``bundle.json`` (what is known), ``preparation.json``, ``importance.json``, ``curves.json`` and the model's
-own file, ``model.ubj`` or ``model.keras``. There is no pickle in it, and nothing that says where or when it was made:
-the same training gives the same bytes.
+A folder of ``bundle.json`` (what is known), ``preparation.json``, ``importance.json``, ``distributions.json``,
+``curves.json`` and the model's own file, ``model.ubj`` or ``model.keras`` (of an ensemble one for each member). There is
+no pickle in it, and nothing that says where or when it was made: the same training gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from scope_ml.core.provenance import digest_paths
 from scope_ml.errors import ModelError, OutputError
 from scope_ml.io.atomic import clear_leftovers
 from scope_ml.models.algorithms import algorithm
+from scope_ml.models.ensemble_model import EnsembleModel, load_ensemble
 from scope_ml.models.inputs import Float32Array, Inputs, Model
 from scope_ml.models.record import BUNDLE_FILE, BundleRecord, read_record, write_record
 from scope_ml.models.tables import feature_matrix, image_column, table_facts
@@ -65,7 +66,7 @@ class ModelBundle:
         return Inputs(x=x, images=image_column(table) if self.model.needs_images else None)
 
     def predict(self, table: pa.Table, facts: Mapping[str, Any] | None = None) -> Float32Array:
-        """Return the score of each row.
+        """Return the score of each row: a probability, where the model could be calibrated.
 
         Parameters
         ----------
@@ -86,7 +87,21 @@ class ModelBundle:
         DataError
             If a feature's column does not hold numbers.
         """
+        return self.calibrated(self.raw_scores(table, facts))
+
+    def raw_scores(self, table: pa.Table, facts: Mapping[str, Any] | None = None) -> Float32Array:
+        """Return the (n,) float32 score of each row as the algorithm gives it, before calibration (see `predict`)."""
         return self.model.predict(self.inputs(table, facts))
+
+    def calibrated(self, scores: Float32Array) -> Float32Array:
+        """Return the (n,) float32 probabilities of what the model gives; the scores themselves without a calibration."""
+        return scores if self.record.calibration is None else self.record.calibration.apply(scores)
+
+    def spread(self, table: pa.Table, facts: Mapping[str, Any] | None = None) -> Float32Array | None:
+        """Return the (n,) float32 standard deviation of an ensemble's members; None for a single model (see `predict`)."""
+        if not isinstance(self.model, EnsembleModel):
+            return None
+        return self.model.predict_spread(self.inputs(table, facts))
 
     def save(self, folder: Path) -> ModelBundle:
         """Write the bundle as `folder`, which appears whole or not at all, and return it with its digest.
@@ -106,8 +121,8 @@ class ModelBundle:
         temporary = folder.parent / f".{folder.name}.{mark}.tmp"
         try:
             temporary.mkdir(parents=True)
-            model_file = self.model.save(temporary)
-            write_record(self.record, temporary, model_file.name)
+            self.model.save(temporary)
+            write_record(self.record, temporary, sorted(path.name for path in temporary.iterdir()))
             digest = bundle_digest(temporary)
             _replace_folder(temporary, folder)
         except OSError as error:
@@ -136,7 +151,8 @@ class ModelBundle:
         """
         folder = Path(folder)
         record = read_record(folder)
-        model = algorithm(record.algorithm.name).load(folder, n_threads=n_threads)
+        load = load_ensemble if record.members else algorithm(record.algorithm.name).load
+        model = load(folder, n_threads=n_threads, facts=record.model_facts)
         return cls(record=record, model=model, digest=bundle_digest(folder))
 
 

@@ -1,50 +1,59 @@
-"""Algorithm `dnn`: training and use of the network of `network.py`.
+"""Algorithm `dnn`: settings, training and use of the network of `networks.architecture`, one for each class and seed.
 
-Training runs whole epochs inside TensorFlow: for some thousand light curves Keras's `fit` spends six times longer
-between the steps than in them. Adam (Kingma & Ba 2015, arXiv:1412.6980), binary cross-entropy, early stopping and
-learning-rate reduction each with a patience of their own, the weights of the best epoch.
+Many are trained at once by the engine of `networks`: Adam (Kingma & Ba 2015, arXiv:1412.6980), binary cross-entropy,
+early stopping and learning-rate reduction each with a patience of its own, the parameters of the best epoch. The file is
+Keras's; Keras itself is needed for ``engine=keras`` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from scope_ml.core.configuration import option
-from scope_ml.core.protocols import RunLogger
-from scope_ml.errors import ModelError
-from scope_ml.models import keras_runtime
-from scope_ml.models.inputs import Float32Array, Inputs, Part
-from scope_ml.models.keras_runtime import Runtime
-from scope_ml.models.network import build_network
+from scope_ml.errors import ModelError, ScopeError
+from scope_ml.models.inputs import Float32Array, Inputs, Model, TrainTask
+from scope_ml.models.keras_runtime import KerasModel, read_keras
 from scope_ml.models.preparation import PreparationConfig
+from scope_ml.networks.architecture import Architecture
+from scope_ml.networks.backends import Backend, open_backend
+from scope_ml.networks.keras_file import read_network, write_network
+from scope_ml.networks.scoring import score_many
+from scope_ml.networks.training import Settings, Task
+from scope_ml.networks.training import train_many as train_networks
 
-__all__ = ["DnnConfig", "DnnModel", "load", "train"]
-
-#: Rows scored at once without and with images. The size is always the same (the last block is padded): matrix
-#: products then take the same path through the CPU for a row whatever other rows there are.
-BLOCK_ROWS = 4096
-IMAGE_BLOCK_ROWS = 512
+__all__ = [
+    "DnnConfig",
+    "DnnModel",
+    "NetworkConfig",
+    "architecture_of",
+    "check_inputs",
+    "load",
+    "settings_of",
+    "start_of",
+    "train_many",
+]
 
 #: A network needs every value, and learns best from values of about the same size.
 PREPARATION = PreparationConfig(impute="by_feature", impute_rest="median", scale="quantile_normal")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DnnConfig:
-    """Settings of the network's training.
+class NetworkConfig:
+    """Settings of a network's training, whatever its outputs.
 
-    A setting that is null is the class's own (``conf/class/<tag>.yaml``, key ``dnn``), else `DEFAULTS`.
+    A setting that is null is the tuned one, else the class's own (``conf/class/<tag>.yaml``, under the algorithm's
+    name), else that of `DEFAULTS`.
     """
 
-    name: Literal["dnn"] = option("dnn", doc="which algorithm")
     dense_branch: bool = option(True, doc="branch over the features")
-    dmdt_branch: bool = option(False, doc="branch over the dm-dt image; needs a column dmdt")
+    dmdt_branch: bool | None = option(
+        None, doc="branch over the dm-dt image, column dmdt; null: where every row has one"
+    )
     batch_size: int | None = option(None, doc="rows per step; null: the class's own, else 64", at_least=1)
     max_steps_per_epoch: int = option(
         64, doc="larger batches are used where an epoch would take more steps than this", at_least=1
@@ -53,30 +62,51 @@ class DnnConfig:
         None, doc="Adam's learning rate; null: the class's own, else 3e-4", more_than=0.0, at_most=1.0
     )
     epsilon: float | None = option(None, doc="Adam's epsilon; null: the class's own, else 1e-7", more_than=0.0)
-    amsgrad: bool = option(False, doc="AMSGrad variant of Adam")
+    amsgrad: bool | None = option(None, doc="AMSGrad variant of Adam; null: false")
     epochs: int = option(100, doc="most epochs", at_least=1, at_most=100_000)
-    early_stopping_patience: int = option(
-        20, unit="epochs", doc="stop after so many without a better validation loss", at_least=1
+    early_stopping_patience: int | None = option(
+        None, unit="epochs", doc="stop after so many without a better validation loss; null: 20", at_least=1
     )
-    reduce_lr_patience: int = option(8, unit="epochs", doc="reduce the learning rate after so many", at_least=1)
-    reduce_lr_factor: float = option(0.3, doc="by this factor", more_than=0.0, at_most=1.0)
+    reduce_lr_patience: int | None = option(
+        None, unit="epochs", doc="reduce the learning rate after so many; null: 8", at_least=1
+    )
+    reduce_lr_factor: float | None = option(None, doc="by this factor; null: 0.3", more_than=0.0, at_most=1.0)
     min_delta: float = option(1e-4, doc="a validation loss lower by less is not better", at_least=0.0)
     preparation: PreparationConfig = option(PREPARATION, doc="imputer and scaler")
 
-    #: What a setting is where neither the algorithm nor the class gives one.
-    DEFAULTS: ClassVar[Mapping[str, float]] = {"batch_size": 64, "learning_rate": 3e-4, "epsilon": 1e-7}
+    #: What a setting is where nobody gives one.
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 64,
+        "learning_rate": 3e-4,
+        "epsilon": 1e-7,
+        "amsgrad": False,
+        "early_stopping_patience": 20,
+        "reduce_lr_patience": 8,
+        "reduce_lr_factor": 0.3,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnnConfig(NetworkConfig):
+    """Settings of algorithm `dnn`."""
+
+    name: Literal["dnn"] = option("dnn", doc="which algorithm")
+    engine: Literal["batched", "keras"] = option(
+        "batched", doc="batched: many at once, ours; keras: each alone by Keras, on the CPU, to compare"
+    )
 
 
 class DnnModel:
-    """A fitted network."""
+    """A fitted network: `architecture`, (P,) float32 `parameters`, and the number of the `output` that is the score."""
 
-    file_name = "model.keras"
+    file_name: ClassVar[str] = "model.keras"
+    output = 0
 
-    def __init__(self, network: Any, runtime: Runtime) -> None:
-        self.network = network
-        self.runtime = runtime
-        self.input_names = tuple(tensor.name for tensor in network.inputs)
-        self.needs_images = "dmdt" in self.input_names
+    def __init__(self, architecture: Architecture, parameters: Float32Array, *, n_threads: int = 1) -> None:
+        self.architecture = architecture
+        self.parameters = parameters
+        self.n_threads = n_threads
+        self.needs_images = architecture.dmdt_branch
 
     def predict(self, inputs: Inputs) -> Float32Array:
         """Return the (n,) float32 score of each row.
@@ -84,179 +114,175 @@ class DnnModel:
         Raises
         ------
         ModelError
-            If the network needs images that are not there, or a feature is missing (NaN).
+            If the network needs images that are not there, or a feature is missing (NaN), or there are other features.
         """
-        if self.needs_images and inputs.images is None:
-            raise ModelError("this network needs dm-dt images (column dmdt), which the table does not have")
-        if not np.isfinite(inputs.x).all():
-            raise ModelError(
-                "a network cannot take missing features; prepare them with impute=by_feature or another fill"
-            )
-        size = IMAGE_BLOCK_ROWS if self.needs_images else BLOCK_ROWS
-        scores = np.empty(len(inputs), dtype=np.float32)
-        for start in range(0, len(inputs), size):
-            block = inputs.take(slice(start, start + size))
-            full = {name: _pad(_columns(block, name), size) for name in self.input_names}
-            answer = self.network(self._arguments(full), training=False).numpy()
-            scores[start : start + len(block)] = answer[: len(block), 0]
-        return scores
-
-    def _arguments(self, columns: Mapping[str, Float32Array]) -> Any:
-        tensors = [self.runtime.tf.constant(columns[name]) for name in self.input_names]
-        return tensors[0] if len(tensors) == 1 else tensors
+        check_inputs(self.architecture, inputs)
+        images = inputs.images if self.needs_images else None
+        scores = score_many(self.architecture, self.parameters[None], inputs.x, images, n_threads=self.n_threads)
+        return np.ascontiguousarray(scores[:, 0, self.output])
 
     def save(self, folder: Path) -> Path:
         """Write ``model.keras`` into `folder` and return its path; the same network gives the same bytes."""
         path = folder / self.file_name
-        keras_runtime.write_keras(self.network, path)
+        write_network(path, self.architecture, self.parameters)
         return path
 
     def importance(self, features: tuple[str, ...]) -> dict[str, float]:
         """Return nothing: a network does not know the importance of its inputs (see `importance.permutation`)."""
         return {}
 
+    def facts(self) -> dict[str, Any]:
+        """Return the branches, for those who do not read the file."""
+        return {"dense_branch": self.architecture.dense_branch, "dmdt_branch": self.architecture.dmdt_branch}
 
-def load(folder: Path, *, n_threads: int) -> DnnModel:
-    """Read ``model.keras`` of `folder`.
+
+def load(folder: Path, *, n_threads: int, facts: Mapping[str, Any] | None = None) -> DnnModel | KerasModel:
+    """Read ``model.keras`` of `folder`, or the file that `folder` itself is; `facts` are not needed.
+
+    A network of another architecture is read, and then scored with, by Keras.
 
     Raises
     ------
     ModelError
         If the file is missing or not a network.
+    BackendUnavailableError
+        If it needs Keras, which is not installed.
     """
-    runtime = keras_runtime.start(n_threads=n_threads)
-    return DnnModel(keras_runtime.read_keras(folder / DnnModel.file_name), runtime)
+    path = folder / DnnModel.file_name if folder.is_dir() else folder
+    found = read_network(path)
+    if found is None:
+        return KerasModel(read_keras(path, n_threads=n_threads))
+    return DnnModel(*found, n_threads=n_threads)
 
 
-def train(
-    training: Part, validation: Part, config: DnnConfig, *, seed: int, n_threads: int, log: RunLogger
-) -> DnnModel:
-    """Train a network on the training part; keep the weights of the epoch with the lowest validation loss.
+def train_many(
+    inputs: Inputs, tasks: Sequence[TrainTask], *, n_threads: int = 1, device: str = "cpu"
+) -> list[Model | ScopeError]:
+    """Train one network for each task; those of one architecture all at once.
 
     Parameters
     ----------
-    training, validation
-        Inputs, labels and weights.
-    config
-        Settings with every null filled in (`algorithms.settle`).
-    seed
-        Seed of weights, dropout and the order of rows.
+    inputs
+        Prepared features and images, which all tasks share.
+    tasks
+        Class, rows, labels, settings and seed of each.
     n_threads
-        Threads (decided by the first network of a process).
-    log
-        Is told the losses of each epoch.
+        Threads; they do not change a result.
+    device
+        ``cpu`` or ``gpu``.
+
+    Returns
+    -------
+    list
+        For each task its model, or the error that stands in its place.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the device, or Keras for ``engine=keras``, is not there.
+    """
+    answers: dict[int, Model | ScopeError] = {}
+    groups: dict[tuple[Architecture, str], dict[int, Task]] = {}
+    for place, task in enumerate(tasks):
+        try:
+            architecture = architecture_of(task.settings, inputs)
+            groups.setdefault((architecture, task.settings.engine), {})[place] = _task(architecture, task)
+        except ScopeError as error:
+            answers[place] = error
+    for (architecture, engine), group in groups.items():
+        backend = _backend(engine, device, n_threads)
+        trained = train_networks(architecture, inputs.x, inputs.images, list(group.values()), backend=backend)
+        for place, result in zip(group, trained, strict=True):
+            if result.parameters is None:
+                answers[place] = result.failure or ModelError("the training ended without a model")
+            else:
+                answers[place] = DnnModel(architecture, result.parameters, n_threads=n_threads)
+    return [answers[place] for place in range(len(tasks))]
+
+
+def architecture_of(config: NetworkConfig, inputs: Inputs, n_outputs: int = 1) -> Architecture:
+    """Return the network that `config` means for these inputs.
 
     Raises
     ------
     ModelError
-        If the loss is not a number: the learning rate is too large.
+        If it needs images that are not there, or a feature is missing (NaN).
+    ConfigError
+        If both branches are off.
     """
-    runtime = keras_runtime.start(n_threads=n_threads)
-    runtime.keras.utils.set_random_seed(seed)
-    network = build_network(
-        runtime,
-        training.inputs.x.shape[1],
-        dense_branch=config.dense_branch,
-        dmdt_branch=config.dmdt_branch,
-        seed=seed,
+    dmdt = inputs.images is not None if config.dmdt_branch is None else config.dmdt_branch
+    architecture = Architecture(
+        n_features=inputs.x.shape[1], dense_branch=config.dense_branch, dmdt_branch=dmdt, n_outputs=n_outputs
     )
-    _start_at_base_rate(network, training)
-    optimizer = runtime.keras.optimizers.Adam(
-        learning_rate=config.learning_rate, epsilon=config.epsilon, amsgrad=config.amsgrad
+    check_inputs(architecture, inputs)
+    return architecture
+
+
+def check_inputs(architecture: Architecture, inputs: Inputs) -> None:
+    """Check that a network can take these inputs.
+
+    Raises
+    ------
+    ModelError
+        If it needs images that are not there, or a feature is missing (NaN), or there are other features.
+    """
+    if architecture.dmdt_branch and inputs.images is None:
+        raise ModelError("this network needs dm-dt images (column dmdt), which the table does not have")
+    if not architecture.dense_branch:
+        return
+    if inputs.x.shape[1] != architecture.n_features:
+        raise ModelError(f"this network has {architecture.n_features} features, the table gives {inputs.x.shape[1]}")
+    if not np.isfinite(inputs.x).all():
+        raise ModelError("a network cannot take missing features; prepare them with impute=by_feature or another fill")
+
+
+def settings_of(config: NetworkConfig) -> Settings:
+    """Return what the engine needs of settled settings."""
+    return Settings(**{field.name: getattr(config, field.name) for field in fields(Settings)})
+
+
+def start_of(architecture: Architecture, folder: Path | None) -> Float32Array | None:
+    """Return the (P,) parameters of the bundle in `folder` that training begins with; None without one.
+
+    Raises
+    ------
+    ModelError
+        If there is no network, or another one: the message names both.
+    """
+    if folder is None:
+        return None
+    path = folder / DnnModel.file_name
+    found = read_network(path)
+    if found is None or found[0] != architecture:
+        other = "a foreign network" if found is None else _words(found[0])
+        raise ModelError(f"training cannot begin with {path}: it holds {other}, wanted is {_words(architecture)}")
+    return found[1]
+
+
+def _words(architecture: Architecture) -> str:
+    branches = [f"{architecture.n_features} features"] * architecture.dense_branch
+    branches += ["dm-dt images"] * architecture.dmdt_branch
+    return f"a network of {' and '.join(branches)} with {architecture.n_outputs} output(s)"
+
+
+def _task(architecture: Architecture, task: TrainTask) -> Task:
+    return Task(
+        seed=task.seed,
+        rows=task.rows,
+        y=task.y[:, None],
+        weight=task.weight[:, None],
+        validation_rows=task.validation_rows,
+        validation_y=task.validation_y[:, None],
+        validation_weight=task.validation_weight[:, None],
+        settings=settings_of(task.settings),
+        start=start_of(architecture, task.start),
+        log=task.log,
     )
-    run_epoch, validation_loss = _compile(runtime, network, optimizer, training, validation)
-    rng = np.random.default_rng([seed, 1])
-    best, best_weights, waited, waited_lr = np.inf, network.get_weights(), 0, 0
-    for epoch in range(config.epochs):
-        loss = float(run_epoch(runtime.tf.constant(_order(len(training.inputs), config, rng))))
-        held_out = float(validation_loss())
-        if not (np.isfinite(loss) and np.isfinite(held_out)):
-            raise ModelError(
-                f"the loss of epoch {epoch + 1} is not a number with learning_rate={config.learning_rate:g};"
-                " give a smaller algorithm.learning_rate"
-            )
-        log.metrics({"train_loss": loss, "val_loss": held_out}, step=epoch)
-        if held_out < best - config.min_delta:
-            best, best_weights, waited, waited_lr = held_out, network.get_weights(), 0, 0
-            continue
-        waited, waited_lr = waited + 1, waited_lr + 1
-        if waited >= config.early_stopping_patience:
-            break
-        if waited_lr >= config.reduce_lr_patience:
-            optimizer.learning_rate.assign(optimizer.learning_rate * config.reduce_lr_factor)
-            waited_lr = 0
-    network.set_weights(best_weights)
-    log.metrics({"n_epochs": float(epoch + 1), "best_val_loss": best})
-    return DnnModel(network, runtime)
 
 
-def _start_at_base_rate(network: Any, training: Part) -> None:
-    """Set the last bias to the log-odds of the class, so that rare classes need not spend epochs to learn it."""
-    share = float(np.average(training.y, weights=training.weight))
-    network.get_layer("logit").bias.assign([np.log(share / (1.0 - share))])
+def _backend(engine: str, device: str, n_threads: int) -> Backend:
+    if engine == "keras":
+        from scope_ml.models.keras_twin import KerasBackend
 
-
-def _compile(
-    runtime: Runtime, network: Any, optimizer: Any, training: Part, validation: Part
-) -> tuple[Callable[[Any], Any], Callable[[], Any]]:
-    """Return two graph functions: one epoch over rows in a given (steps, batch) order, and the validation loss."""
-    tf = runtime.tf
-    # The loss of the logit is exact where the sigmoid has run into 0 or 1.
-    logits = runtime.keras.Model(network.inputs, network.get_layer("logit").output)
-    variables = network.trainable_variables
-    optimizer.build(variables)
-    names = tuple(tensor.name for tensor in network.inputs)
-    inputs = [tf.constant(_columns(training.inputs, name)) for name in names]
-    labels, weights = tf.constant(training.y), tf.constant(training.weight / training.weight.mean())
-    held_out = [tf.constant(_columns(validation.inputs, name)) for name in names]
-    held_labels = tf.constant(validation.y)
-    held_weights = tf.constant(validation.weight / validation.weight.mean())
-
-    def loss_of(arguments: list[Any], y: Any, w: Any, *, training: bool) -> Any:
-        logit = logits(arguments[0] if len(arguments) == 1 else arguments, training=training)[:, 0]
-        return tf.reduce_mean(w * tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logit))
-
-    # Loops are spelt out: AutoGraph, which would turn Python's into the graph's, does not know every Python.
-    @tf.function(autograph=False)
-    def run_epoch(order: Any) -> Any:
-        n_steps = tf.shape(order)[0]
-
-        def step(number: Any, total: Any) -> tuple[Any, Any]:
-            rows = order[number]
-            with tf.GradientTape() as tape:
-                batch = [tf.gather(column, rows) for column in inputs]
-                loss = loss_of(batch, tf.gather(labels, rows), tf.gather(weights, rows), training=True)
-            optimizer.apply(tape.gradient(loss, variables), variables)
-            return number + 1, total + loss
-
-        _, total = tf.while_loop(lambda number, total: number < n_steps, step, (0, 0.0))
-        return total / tf.cast(n_steps, tf.float32)
-
-    @tf.function(autograph=False)
-    def validation_loss() -> Any:
-        return loss_of(held_out, held_labels, held_weights, training=False)
-
-    return cast("Callable[[Any], Any]", run_epoch), cast("Callable[[], Any]", validation_loss)
-
-
-def _order(n_rows: int, config: DnnConfig, rng: np.random.Generator) -> npt.NDArray[np.int32]:
-    """Return the rows of an epoch, shuffled, as (steps, batch); the last batch is filled up from the first."""
-    wanted = min(config.batch_size or 1, n_rows)
-    batch = max(wanted, -(-n_rows // config.max_steps_per_epoch))
-    steps = -(-n_rows // batch)
-    return np.resize(rng.permutation(n_rows).astype(np.int32), (steps, batch))
-
-
-def _columns(inputs: Inputs, name: str) -> Float32Array:
-    if name == "features":
-        return inputs.x
-    if inputs.images is None:
-        raise ModelError("algorithm.dmdt_branch=true needs dm-dt images (column dmdt), which the table does not have")
-    return inputs.images
-
-
-def _pad(block: Float32Array, size: int) -> Float32Array:
-    missing = size - block.shape[0]
-    if missing == 0:
-        return np.ascontiguousarray(block)
-    return np.concatenate([block, np.zeros((missing, *block.shape[1:]), dtype=np.float32)])
+        return KerasBackend(n_threads=n_threads)
+    return open_backend(device, n_threads=n_threads)

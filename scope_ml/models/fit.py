@@ -1,35 +1,34 @@
-"""Training of one class with one algorithm and one seed: from features and labels to a `ModelBundle`.
+"""Training of classes with algorithms and seeds: from features and labels to a `ModelBundle` each.
 
-Labels that are not known (uncertain or missing) count neither in training nor in any metric. The balance
-drops negatives in the training part only, so that validation and test keep the shares of the data set.
+Many models that share their features are trained in one call, so that an algorithm can train them together. Each is
+calibrated on the validation part and measured on all parts; the metrics are those of the calibrated scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from scope_ml.core.configuration import option
 from scope_ml.core.protocols import RunLogger
 from scope_ml.datasets.split import PARTS
-from scope_ml.errors import DataError, InsufficientDataError
+from scope_ml.errors import ModelError, ScopeError
 from scope_ml.models import importance
 from scope_ml.models.algorithms import algorithm, settle
-from scope_ml.models.bundle import ModelBundle
+from scope_ml.models.bundle import ModelBundle, bundle_digest
+from scope_ml.models.calibration import best_f1_threshold, fit_calibration
 from scope_ml.models.feature_record import FeatureRecord
-from scope_ml.models.inputs import Float32Array, Inputs, Model, Part
+from scope_ml.models.fit_rows import ClassLabels, FitRows, fit_counts, fit_rows
+from scope_ml.models.inputs import Float32Array, Model, TrainTask
 from scope_ml.models.intervals import SplitMetrics, evaluate
-from scope_ml.models.preparation import Policy, Preparation, PreparationConfig
-from scope_ml.models.record import BundleRecord, Provenance
-from scope_ml.taxonomy.classes import ClassSpec
+from scope_ml.models.record import BundleRecord, Provenance, read_record
+from scope_ml.models.training_set import TrainingSet, training_set
 
-__all__ = ["ClassLabels", "FitConfig", "TrainingSet", "fit_bundle", "training_set"]
-
-BoolArray = npt.NDArray[np.bool_]
+__all__ = ["ClassLabels", "FitConfig", "FitRequest", "TrainingSet", "fit_bundle", "fit_bundles", "training_set"]
 
 #: Seed of the bootstrap: one for all, so that two models are compared on the same resamples.
 BOOTSTRAP_SEED = 0
@@ -37,96 +36,52 @@ BOOTSTRAP_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """What a class needs to be trained, and how its metrics are measured."""
+    """What a class needs to be trained, what is fitted on validation, and how its metrics are measured."""
 
     min_positives_train: int = option(10, unit="stars", doc="fewest of the class in the training part", at_least=1)
     min_positives_val: int = option(2, unit="stars", doc="fewest of the class in the validation part", at_least=1)
     min_positives_test: int = option(2, unit="stars", doc="fewest of the class in the test part", at_least=0)
+    calibration: Literal["none", "platt", "isotonic"] = option(
+        "platt", doc="makes probabilities of scores, fitted on the validation part"
+    )
+    threshold: Literal["class", "best_f1"] = option(
+        "best_f1", doc="score that decides: that of the best F1 on the validation part, or the class's own"
+    )
     n_resamples: int = option(500, doc="bootstrap resamples of the intervals; 0: none", at_least=0, at_most=100_000)
     permutation_importance: bool = option(True, doc="measure the importance by shuffling validation columns")
 
-    def least(self, part: str) -> int:
-        """Return the fewest positive stars of a part."""
-        return int(getattr(self, f"min_positives_{part}"))
+    @property
+    def least(self) -> dict[str, int]:
+        """Return the fewest positive stars by part."""
+        return {part: int(getattr(self, f"min_positives_{part}")) for part in PARTS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSet:
-    """Prepared features of n light curves, shared by all classes and seeds that use them.
+class FitRequest:
+    """One model to be trained.
 
     Attributes
     ----------
-    inputs
-        Prepared features, and images where there are any.
-    preparation
-        Imputer and scaler, fitted on the training part.
-    features
-        Names of the features and how they were computed.
-    group
-        (n,) star of each light curve.
-    part
-        (n,) int8: position in `datasets.split.PARTS`.
+    labels
+        The class and its labels, in the order of the training set.
+    settings
+        The algorithm's settings (`algorithms.configure`); nulls are filled from the class.
+    seed
+        Seed of the balance, of the training and of the importance.
+    provenance
+        What the data came from.
+    log
+        Is told the course of the training and the metrics.
+    start
+        Folder of a bundle of the same algorithm and features whose model is trained on; None: from nothing.
     """
 
-    inputs: Inputs
-    preparation: Preparation
-    features: FeatureRecord
-    group: npt.NDArray[Any]
-    part: npt.NDArray[np.int8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassLabels:
-    """One class and its (n,) labels: `y` 0 or 1, `known` False where the label means nothing, optional weights."""
-
-    spec: ClassSpec
-    y: npt.NDArray[np.int8]
-    known: BoolArray
-    weight: Float32Array | None = field(default=None)
-
-
-def training_set(
-    matrix: npt.NDArray[np.float64],
-    features: FeatureRecord,
-    config: PreparationConfig,
-    *,
-    group: npt.NDArray[Any],
-    part: npt.NDArray[np.int8],
-    policies: Mapping[str, Policy] | None = None,
-    images: Float32Array | None = None,
-) -> TrainingSet:
-    """Fit the imputer and scaler on the training part and prepare all rows.
-
-    Parameters
-    ----------
-    matrix
-        (n, k) features (`tables.feature_matrix`).
-    features
-        Names of the k features and how they were computed (`FeatureRecord.of_table`).
-    config
-        The algorithm's ``preparation``; algorithms with equal ones can share the result.
-    group, part
-        (n,) star and part of each row; every row of a star must be in the same part.
-    policies
-        Missing-value policy by feature name.
-    images
-        (n, 26, 26, 1) float32 dm-dt images.
-
-    Raises
-    ------
-    DataError
-        If shapes do not fit, a star lies in two parts, or the training part is empty.
-    """
-    n_rows = matrix.shape[0]
-    if group.shape != (n_rows,) or part.shape != (n_rows,):
-        raise DataError(f"{n_rows} rows of features, but groups {group.shape} and parts {part.shape}")
-    _, star = np.unique(group, return_inverse=True)
-    pairs = np.unique(star * len(PARTS) + part)
-    if pairs.size != np.unique(star).size:
-        raise DataError("light curves of one star lie in different parts of the split; make the split again by star")
-    preparation = Preparation.fit(matrix[part == PARTS.index("train")], features.names, config, policies=policies)
-    inputs = Inputs(x=preparation.transform(matrix), images=images)
-    return TrainingSet(inputs=inputs, preparation=preparation, features=features, group=group, part=part)
+    labels: ClassLabels
+    settings: Any
+    seed: int
+    provenance: Provenance
+    log: RunLogger
+    start: Path | None = None
 
 
 def fit_bundle(
@@ -140,26 +95,7 @@ def fit_bundle(
     log: RunLogger,
     n_threads: int = 1,
 ) -> ModelBundle:
-    """Train one class with one algorithm and one seed.
-
-    Parameters
-    ----------
-    data
-        Prepared features with the split.
-    labels
-        The class and its labels, in the order of `data`.
-    settings
-        The algorithm's settings (`algorithms.configure`); nulls are filled from the class.
-    config
-        Fewest positives, resamples.
-    seed
-        Seed of the balance, of the training and of the importance.
-    provenance
-        What the data came from.
-    log
-        Is told the course of the training and the metrics.
-    n_threads
-        Threads that training may use.
+    """Train one class with one algorithm and one seed; see `FitRequest` and `fit_bundles`.
 
     Returns
     -------
@@ -172,114 +108,217 @@ def fit_bundle(
         If a part has too few positive stars, or training or validation has no negatives; names the counts.
     DataError
         If labels do not fit the data.
+    ModelError
+        If the training fails.
     """
-    rows = _known_rows(data, labels, config)
-    settled = settle(settings, labels.spec)
-    kept = _balanced(rows["train"], labels, seed)
-    weight = _weights(labels, kept)
-    training = _part(data, labels, kept, weight)
-    validation = _part(data, labels, rows["val"], _weights(labels, rows["val"], like=kept))
-    model = algorithm(settled.name).train(training, validation, settled, seed=seed, n_threads=n_threads, log=log)
-    metrics: dict[str, SplitMetrics] = {part: _measure(model, data, labels, rows[part], part, config) for part in PARTS}
-    log.metrics({name: value for part, m in metrics.items() for name, value in m.flat(part).items()})
+    request = FitRequest(labels=labels, settings=settings, seed=seed, provenance=provenance, log=log)
+    (found,) = fit_bundles(data, [request], config=config, n_threads=n_threads)
+    if isinstance(found, ScopeError):
+        raise found
+    return found
+
+
+def fit_bundles(
+    data: TrainingSet,
+    requests: Sequence[FitRequest],
+    *,
+    config: FitConfig,
+    n_threads: int = 1,
+    device: str = "cpu",
+) -> list[ModelBundle | ScopeError]:
+    """Train many classes, seeds and algorithms on shared features.
+
+    Parameters
+    ----------
+    data
+        Prepared features with the split.
+    requests
+        What to train. The models of `dnn_shared` that are asked for together share their networks; all others do not
+        depend on one another.
+    config
+        Fewest positives, calibration, threshold, resamples.
+    n_threads
+        Threads that training may use; no model depends on it.
+    device
+        ``cpu`` or ``gpu``; trees are always trained on the CPU.
+
+    Returns
+    -------
+    list
+        For each request, in order, its bundle (not saved yet), or the error for which there is none: too few positive
+        stars, no negatives, labels that do not fit, a start that does not fit, a training that failed.
+    """
+    found: list[ModelBundle | ScopeError | None] = [None] * len(requests)
+    ready: dict[str, list[tuple[int, FitRows, TrainTask]]] = {}
+    for place, request in enumerate(requests):
+        try:
+            rows, task = _task(data, request, config)
+        except ScopeError as error:
+            found[place] = error
+        else:
+            ready.setdefault(task.settings.name, []).append((place, rows, task))
+    for name, several in ready.items():
+        tasks = [task for _, _, task in several]
+        models = algorithm(name).train_many(data.inputs, tasks, n_threads=n_threads, device=device)
+        for (place, rows, task), model in zip(several, models, strict=True):
+            found[place] = _finished(data, requests[place], task, rows, model, config)
+    return [one for one in found if one is not None]
+
+
+def _task(data: TrainingSet, request: FitRequest, config: FitConfig) -> tuple[FitRows, TrainTask]:
+    labels = request.labels
+    rows = fit_rows(data, labels, config.least, request.seed)
+    settings = settle(request.settings, labels.spec)
+    if request.start is not None:
+        _check_start(request.start, data.features, settings.name)
+    task = TrainTask(
+        tag=labels.spec.tag,
+        rows=rows.training,
+        y=labels.y[rows.training].astype(np.float32),
+        weight=rows.training_weight,
+        group=data.group[rows.training],
+        validation_rows=rows.validation,
+        validation_y=labels.y[rows.validation].astype(np.float32),
+        validation_weight=rows.validation_weight,
+        settings=settings,
+        seed=request.seed,
+        log=request.log,
+        start=request.start,
+    )
+    return rows, task
+
+
+def _check_start(start: Path, features: FeatureRecord, name: str) -> None:
+    """Refuse to train on with a model of another algorithm or of other features.
+
+    Raises
+    ------
+    ModelError
+        If it is one, or an ensemble; names the features that differ.
+    """
+    record = read_record(start)
+    what = f"the model {record.name} cannot be trained on"
+    if record.members:
+        raise ModelError(f"{what}: it is an ensemble; give one of its members")
+    if record.algorithm.name != name:
+        raise ModelError(f"{what} with algorithm={name}: it is one of {record.algorithm.name}; give algorithm={name}'s")
+    old, new = record.features, features
+    if old.names != new.names:
+        missing = [f for f in old.names if f not in new.names]
+        extra = [f for f in new.names if f not in old.names]
+        differences = [f"the data set lacks {_some(missing)}"] if missing else []
+        differences += [f"it does not know {_some(extra)}"] if extra else []
+        raise ModelError(
+            f"{what}: {' and '.join(differences) or 'its features come in another order'}; give a model of the same"
+            " features, or none"
+        )
+    other = [f for f in new.names if old.formulae.get(f) != new.formulae.get(f)]
+    if old.formulae and new.formulae and other:
+        raise ModelError(f"{what}: {_some(other)} is computed by another formula now; start from nothing")
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _finished(
+    data: TrainingSet,
+    request: FitRequest,
+    task: TrainTask,
+    rows: FitRows,
+    model: Model | ScopeError,
+    config: FitConfig,
+) -> ModelBundle | ScopeError:
+    """Return the bundle of a trained model, or the error that came up."""
+    if isinstance(model, ScopeError):
+        return model
+    try:
+        return _bundle(data, request, task, rows, model, config)
+    except ScopeError as error:
+        return error
+
+
+def _bundle(
+    data: TrainingSet, request: FitRequest, task: TrainTask, rows: FitRows, model: Model, config: FitConfig
+) -> ModelBundle:
+    labels = request.labels
+    scores = model.predict(data.inputs)
+    held_out = scores[rows.validation], labels.y[rows.validation], rows.own_weight
+    calibration, warnings = fit_calibration(*held_out, method=config.calibration)
+    if calibration is not None:
+        scores = calibration.apply(scores)
+    threshold = chosen_threshold(scores, labels, rows, config)
+    metrics = measured(scores, data, labels, rows, config=config, threshold=threshold)
+    request.log.metrics({name: value for part, m in metrics.items() for name, value in m.flat(part).items()})
+    facts = model.facts()
     record = BundleRecord(
         spec=labels.spec,
-        algorithm=settled,
+        # What the training itself searched for is a setting like the others.
+        algorithm=replace(task.settings, **facts.get("chosen", {})),
         features=data.features,
         preparation=data.preparation,
-        threshold=labels.spec.threshold,
-        seed=seed,
+        threshold=threshold,
+        seed=request.seed,
+        calibration=calibration,
+        model_facts=facts | _started_from(request.start),
         metrics=metrics,
-        importance=_importance(model, data.features.names, validation, seed, config),
-        counts=_counts(data, labels, rows, kept),
-        provenance=provenance,
+        importance=_importance(model, data, task, config),
+        counts=fit_counts(data, labels, rows),
+        provenance=request.provenance,
+        distributions=known_distributions(data, scores, rows),
+        warnings=(*data.preparation.warnings, *data.warnings, *warnings),
     )
     return ModelBundle(record=record, model=model)
 
 
-def _known_rows(data: TrainingSet, labels: ClassLabels, config: FitConfig) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the rows of each part whose label is known, after a check that there is enough to learn from."""
-    n_rows = len(data.inputs)
-    if labels.y.shape != (n_rows,) or labels.known.shape != (n_rows,):
-        raise DataError(f"{n_rows} light curves, but labels of shape {labels.y.shape} and {labels.known.shape}")
-    rows: dict[str, npt.NDArray[np.int64]] = {
-        part: np.flatnonzero(labels.known & (data.part == code)) for code, part in enumerate(PARTS)
-    }
-    stars = {part: _n_stars(data.group[which[labels.y[which] == 1]]) for part, which in rows.items()}
-    if any(stars[part] < config.least(part) for part in PARTS):
-        found = ", ".join(f"{stars[part]} in {part} (needs {config.least(part)})" for part in PARTS)
-        raise InsufficientDataError(f"class {labels.spec.tag} has too few positive stars: {found}; it is not trained")
-    for part in ("train", "val"):
-        if (labels.y[rows[part]] == 1).all():
-            raise InsufficientDataError(f"class {labels.spec.tag} has no negatives in {part}; it is not trained")
-    return rows
+def _started_from(start: Path | None) -> dict[str, str]:
+    return {} if start is None else {"started_from": bundle_digest(start)}
 
 
-def _n_stars(groups: npt.NDArray[Any]) -> int:
-    return int(np.unique(groups).size)
-
-
-def _balanced(rows: npt.NDArray[np.int64], labels: ClassLabels, seed: int) -> npt.NDArray[np.int64]:
-    """Return the training rows with at most ``spec.balance`` negatives per positive, drawn with the seed, in order."""
-    positive = labels.y[rows] == 1
-    negatives = rows[~positive]
-    if labels.spec.balance is None:
-        return rows
-    most = max(1, round(labels.spec.balance * int(positive.sum())))
-    if negatives.size <= most:
-        return rows
-    drawn = np.random.default_rng([seed, 0]).choice(negatives, size=most, replace=False)
-    return np.sort(np.concatenate([rows[positive], drawn]))
-
-
-def _weights(
-    labels: ClassLabels, rows: npt.NDArray[np.int64], *, like: npt.NDArray[np.int64] | None = None
-) -> Float32Array:
-    """Return the weights of rows: their own, times 1 for the rarer class and less for the other, counted in `like`."""
-    own = np.ones(rows.size, dtype=np.float32) if labels.weight is None else labels.weight[rows].astype(np.float32)
-    if not labels.spec.weight_per_class:
+def chosen_threshold(scores: Float32Array, labels: ClassLabels, rows: FitRows, config: FitConfig) -> float:
+    """Return the threshold that `config` asks for; `scores` (n,) are calibrated."""
+    own = labels.spec.threshold
+    if config.threshold == "class":
         return own
-    counts = np.bincount(labels.y[rows if like is None else like], minlength=2)
-    factor: Float32Array = (counts.min() / counts).astype(np.float32)[labels.y[rows]]
-    return own * factor
+    held_out = rows.validation
+    return best_f1_threshold(scores[held_out], labels.y[held_out], rows.own_weight, fallback=own)
 
 
-def _part(data: TrainingSet, labels: ClassLabels, rows: npt.NDArray[np.int64], weight: Float32Array) -> Part:
-    return Part(inputs=data.inputs.take(rows), y=labels.y[rows].astype(np.float32), weight=weight)
-
-
-def _measure(
-    model: Model, data: TrainingSet, labels: ClassLabels, rows: npt.NDArray[np.int64], part: str, config: FitConfig
-) -> SplitMetrics:
-    # Intervals of the training part would say nothing: its scores are too good.
-    n_resamples = config.n_resamples if part != "train" else 0
-    return evaluate(
-        labels.y[rows],
-        model.predict(data.inputs.take(rows)),
-        data.group[rows],
-        threshold=labels.spec.threshold,
-        n_resamples=n_resamples,
-        seed=BOOTSTRAP_SEED,
-    )
-
-
-def _importance(
-    model: Model, names: Sequence[str], validation: Part, seed: int, config: FitConfig
-) -> dict[str, dict[str, float]]:
-    known = {"gain": model.importance(tuple(names))}
-    if config.permutation_importance:
-        known["permutation"] = importance.permutation(model, validation.inputs, validation.y, tuple(names), seed=seed)
-    return {method: shares for method, shares in known.items() if shares}
-
-
-def _counts(
-    data: TrainingSet, labels: ClassLabels, rows: Mapping[str, npt.NDArray[np.int64]], kept: npt.NDArray[np.int64]
-) -> dict[str, int]:
+def measured(
+    scores: Float32Array,
+    data: TrainingSet,
+    labels: ClassLabels,
+    rows: FitRows,
+    *,
+    config: FitConfig,
+    threshold: float,
+) -> dict[str, SplitMetrics]:
+    """Return the metrics of each part; `scores` (n,) are those of all light curves, calibrated."""
     return {
-        "rows": len(data.inputs),
-        "unknown_label": int((~labels.known).sum()),
-        "dropped_by_balance": int(rows["train"].size - kept.size),
-        "trained_rows": int(kept.size),
-        "trained_positive_rows": int((labels.y[kept] == 1).sum()),
-        "trained_positive_stars": _n_stars(data.group[kept[labels.y[kept] == 1]]),
+        part: evaluate(
+            labels.y[which],
+            scores[which],
+            data.group[which],
+            threshold=threshold,
+            # Intervals of the training part would say nothing: its scores are too good.
+            n_resamples=config.n_resamples if part != "train" else 0,
+            seed=BOOTSTRAP_SEED,
+        )
+        for part, which in rows.parts.items()
     }
+
+
+def known_distributions(data: TrainingSet, scores: Float32Array, rows: FitRows) -> Any:
+    """Return the distributions of the features, with those of the scores of training and test part."""
+    if data.distributions is None:
+        return None
+    return data.distributions.with_scores(scores[np.concatenate([rows.parts["train"], rows.parts["test"]])])
+
+
+def _importance(model: Model, data: TrainingSet, task: TrainTask, config: FitConfig) -> dict[str, dict[str, float]]:
+    names = data.features.names
+    known = {"gain": model.importance(names)}
+    if config.permutation_importance:
+        held_out = data.inputs.take(task.validation_rows)
+        known["permutation"] = importance.permutation(model, held_out, task.validation_y, names, seed=task.seed)
+    return {method: shares for method, shares in known.items() if shares}

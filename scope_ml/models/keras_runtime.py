@@ -1,7 +1,8 @@
-"""Keras on TensorFlow, quietly: the one place where both are imported, and how a network is kept in a file.
+"""Keras on TensorFlow, quietly: the one place where both are imported, and networks that only Keras knows.
 
-The file is Keras's own ``.keras`` (a zip of JSON and HDF5, no pickle, read in safe mode), rewritten without dates so
-that the same network gives the same bytes.
+Our own network needs neither (see `networks`); Keras is for those of others and for comparison. A network's file is
+Keras's own ``.keras`` (a zip of JSON and HDF5, no pickle, read in safe mode), rewritten without dates so that the same
+network gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ import io
 import json
 import logging
 import os
+import shutil
 import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from scope_ml.errors import BackendUnavailableError, ModelError
+from scope_ml.models.inputs import Float32Array, Inputs
 
-__all__ = ["Runtime", "read_keras", "start", "write_keras"]
+__all__ = ["KerasModel", "Runtime", "read_keras", "start", "write_keras"]
 
 #: The oldest date that a zip can hold, given to every member.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+#: Rows scored at once without and with images. The size is always the same (the last block is padded): matrix
+#: products then take the same path through the CPU for a row whatever other rows there are.
+BLOCK_ROWS = 4096
+IMAGE_BLOCK_ROWS = 512
 
 
 class Runtime(NamedTuple):
@@ -60,11 +70,12 @@ def _start(n_threads: int) -> Runtime:
         import tensorflow as tf
     except ImportError as error:
         raise BackendUnavailableError(
-            f"algorithm=dnn needs tensorflow and keras ({error}); pip install 'scope_ml[train]', or use algorithm=xgb"
+            f"Keras's engine and networks of others need tensorflow and keras ({error}); pip install 'scope_ml[train]',"
+            " or use engine=batched"
         ) from error
     if keras.backend.backend() != "tensorflow":
         raise BackendUnavailableError(
-            f"keras uses {keras.backend.backend()!r}, the algorithm dnn needs tensorflow; set KERAS_BACKEND=tensorflow"
+            f"keras uses {keras.backend.backend()!r}, we need tensorflow; set KERAS_BACKEND=tensorflow"
         )
     tf.get_logger().setLevel(logging.ERROR)
     try:
@@ -124,11 +135,85 @@ def read_keras(path: Path, *, n_threads: int = 0) -> Any:
     ModelError
         If the file is missing, damaged, or not a network that safe mode reads.
     """
-    keras = start(n_threads=n_threads).keras
     if not zipfile.is_zipfile(path):
         what = "not a .keras file" if path.exists() else "missing"
         raise ModelError(f"{path} is {what}; save or fetch the model again")
+    keras = start(n_threads=n_threads).keras
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        # Keras goes by the name's ending, which the file of an ensemble's member has not got.
+        with tempfile.TemporaryDirectory(prefix="keras-") as folder:
+            named = shutil.copy(path, Path(folder) / "network.keras")
+            return keras.saving.load_model(named, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} cannot be read as a Keras model: {str(error).strip().splitlines()[0]}") from error
+
+
+class KerasModel:
+    """A network of another architecture than ours, scored with by Keras; its first output is the score.
+
+    Parameters
+    ----------
+    network
+        A model of Keras whose inputs are called ``features`` (n, k) or ``dmdt`` (n, 26, 26, 1), one or both.
+
+    Raises
+    ------
+    ModelError
+        If its inputs are called otherwise.
+    """
+
+    file_name: ClassVar[str] = "model.keras"
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.input_names = tuple(str(tensor.name) for tensor in network.inputs)
+        if not self.input_names or set(self.input_names) - {"features", "dmdt"}:
+            raise ModelError(f"the network's inputs are {', '.join(self.input_names)}; they must be features and dmdt")
+        self.needs_images = "dmdt" in self.input_names
+
+    def predict(self, inputs: Inputs) -> Float32Array:
+        """Return the (n,) float32 score of each row.
+
+        Raises
+        ------
+        ModelError
+            If the network needs images that are not there, or a feature is missing (NaN).
+        """
+        if self.needs_images and inputs.images is None:
+            raise ModelError("this network needs dm-dt images (column dmdt), which the table does not have")
+        if not np.isfinite(inputs.x).all():
+            raise ModelError(
+                "a network cannot take missing features; prepare them with impute=by_feature or another fill"
+            )
+        size = IMAGE_BLOCK_ROWS if self.needs_images else BLOCK_ROWS
+        scores = np.empty(len(inputs), dtype=np.float32)
+        for start in range(0, len(inputs), size):
+            block = inputs.take(slice(start, start + size))
+            columns = {"features": block.x, "dmdt": block.images}
+            tensors = [_padded(columns[name], size) for name in self.input_names]
+            answer = self.network(tensors[0] if len(tensors) == 1 else tensors, training=False)
+            scores[start : start + len(block)] = np.asarray(answer)[: len(block), 0]
+        return scores
+
+    def save(self, folder: Path) -> Path:
+        """Write ``model.keras`` into `folder` and return its path; the same network gives the same bytes."""
+        path = folder / self.file_name
+        write_keras(self.network, path)
+        return path
+
+    def importance(self, features: tuple[str, ...]) -> dict[str, float]:
+        """Return nothing: a network does not know the importance of its inputs (see `importance.permutation`)."""
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """Return which inputs it has."""
+        return {"dense_branch": "features" in self.input_names, "dmdt_branch": self.needs_images}
+
+
+def _padded(block: Float32Array | None, size: int) -> Float32Array:
+    """Return the block with rows of zeros up to `size`."""
+    assert block is not None
+    missing = size - block.shape[0]
+    if missing == 0:
+        return np.ascontiguousarray(block)
+    return np.concatenate([block, np.zeros((missing, *block.shape[1:]), dtype=np.float32)])

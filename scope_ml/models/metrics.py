@@ -23,6 +23,7 @@ __all__ = [
     "Estimate",
     "Ranking",
     "average_precision",
+    "average_precisions",
     "calibration_error",
     "confusion",
     "curves",
@@ -173,6 +174,31 @@ def average_precision(y: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
         return None
     value = float(ranking.weighted(np.ones((1, ranking.n_rows)))["average_precision"][0])
     return value if np.isfinite(value) else None
+
+
+def average_precisions(y: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
+    """Return the average precision of m models on the same rows, float64 (m,); NaN where the rows are of one class.
+
+    Parameters
+    ----------
+    y
+        (n,) true class, 0 or 1.
+    scores
+        (m, n) scores; equal ones count as one threshold, as in `average_precision`.
+    """
+    given = np.asarray(scores, dtype=np.float64)
+    positive = np.asarray(y, dtype=np.float64)
+    n_rows, n_positive = positive.size, float(positive.sum())
+    if n_positive in (0.0, float(n_rows)):
+        return np.full(len(given), np.nan)
+    order = np.argsort(-given, axis=1, kind="stable")
+    ranked, hit = np.take_along_axis(given, order, axis=1), positive[order]
+    # Every row counts with the precision at the last row of its score.
+    last = np.where(np.diff(ranked, axis=1, append=-np.inf) < 0.0, np.arange(n_rows), n_rows)
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    precision = np.take_along_axis(np.cumsum(hit, axis=1), last, axis=1) / (last + 1)
+    area: FloatArray = (hit * precision).sum(axis=1) / n_positive
+    return area
 
 
 def confusion(ranking: Ranking) -> dict[str, int]:

@@ -1,102 +1,86 @@
-"""The network of algorithm `dnn`: a dense branch over the features, a convolution branch over the dm-dt image.
+"""The network of `networks.architecture` as a model of Keras: for training in Keras and for proofs that both are the same.
 
-::
-
-    features (k)      Dense 256 - Dropout .25 - Dense 32
-    dmdt (26, 26, 1)  SepConv 16 - SepConv 16 - Dropout .25 - MaxPool 2
-                      - SepConv 32 - SepConv 32 - Dropout .25 - GlobalAveragePool
-    both joined       Dropout .4 - Dense 16 - Dense 1 (logit) - sigmoid
-
-This is the network that SCoPe used in production (arXiv:2312.00143): 27,642 parameters with both branches and 61
-features. Convolutions are 3 x 3 without padding, activations are relu.
+Nothing else needs it: `networks` trains, scores, reads and writes the same network without Keras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
-from scope_ml.errors import ConfigError
-from scope_ml.models.inputs import DMDT_SHAPE
+import numpy as np
+
 from scope_ml.models.keras_runtime import Runtime
+from scope_ml.networks.architecture import CONVOLUTION_FILTERS, DENSE_UNITS, HEAD_UNITS, IMAGE_SIZE, Architecture
+from scope_ml.networks.backends import Float32Array
+from scope_ml.networks.draws import initial_parameters
+from scope_ml.networks.keras_file import NETWORK_NAME
 
-__all__ = ["build_network"]
-
-DENSE_UNITS = (256, 32)
-CONVOLUTION_FILTERS = (16, 32)
-HEAD_UNITS = 16
-BRANCH_DROPOUT = 0.25
-HEAD_DROPOUT = 0.4
+__all__ = ["build_network", "get_parameters", "set_parameters"]
 
 
-def build_network(
-    runtime: Runtime, n_features: int, *, dense_branch: bool = True, dmdt_branch: bool = False, seed: int = 0
-) -> Any:
-    """Return the network with fresh weights.
+def build_network(runtime: Runtime, architecture: Architecture, *, seed: int = 0) -> Any:
+    """Return the network with the first parameters of `seed` (`networks.draws.initial_parameters`).
 
     Parameters
     ----------
     runtime
         Keras and TensorFlow, started.
-    n_features
-        Features of the dense branch.
-    dense_branch, dmdt_branch
-        Which branches it has; inputs are called ``features`` and ``dmdt``.
+    architecture
+        Which branches, features and outputs it has; inputs are called ``features`` and ``dmdt``.
     seed
-        Seed of weights and dropout.
-
-    Raises
-    ------
-    ConfigError
-        If both branches are off.
+        Seed of the parameters.
     """
     keras = runtime.keras
-    # Every layer has a name and a seed of its own, so that the saved file depends on nothing built before it.
-    seeds = (seed * 1000 + index for index in count())
+    rates = {layer.name: layer.rate for layer in architecture.dropouts}
+
+    def dropout(name: str, values: Any) -> Any:
+        return keras.layers.Dropout(rates[name], name=name)(values)
+
+    # Every layer has a name of its own, so that the saved file depends on nothing built before it.
     inputs, branches = [], []
-    if dense_branch:
-        features = keras.Input((n_features,), name="features")
-        inputs.append(features)
-        branches.append(_dense_branch(keras, features, seeds))
-    if dmdt_branch:
-        image = keras.Input((*DMDT_SHAPE, 1), name="dmdt")
-        inputs.append(image)
-        branches.append(_dmdt_branch(keras, image, seeds))
-    if not branches:
-        raise ConfigError("algorithm.dense_branch and algorithm.dmdt_branch are both false; one must stay on")
+    if architecture.dense_branch:
+        hidden = keras.Input((architecture.n_features,), name="features")
+        inputs.append(hidden)
+        hidden = keras.layers.Dense(DENSE_UNITS[0], activation="relu", name="features_dense_1")(hidden)
+        hidden = dropout("features_dropout", hidden)
+        branches.append(keras.layers.Dense(DENSE_UNITS[1], activation="relu", name="features_dense_2")(hidden))
+    if architecture.dmdt_branch:
+        hidden = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="dmdt")
+        inputs.append(hidden)
+        for block, filters in enumerate(CONVOLUTION_FILTERS, start=1):
+            for layer in (1, 2):
+                name = f"dmdt_convolution_{block}_{layer}"
+                hidden = keras.layers.SeparableConv2D(filters, 3, activation="relu", name=name)(hidden)
+            hidden = dropout(f"dmdt_dropout_{block}", hidden)
+            if block == 1:
+                hidden = keras.layers.MaxPooling2D(2, name="dmdt_pool")(hidden)
+        branches.append(keras.layers.GlobalAveragePooling2D(name="dmdt_mean")(hidden))
     joined = branches[0] if len(branches) == 1 else keras.layers.Concatenate(name="join")(branches)
-    head = keras.layers.Dropout(HEAD_DROPOUT, seed=next(seeds), name="head_dropout")(joined)
-    head = _dense(keras, HEAD_UNITS, seeds, "head_dense")(head)
-    logit = _dense(keras, 1, seeds, "logit", activation=None)(head)
+    head = dropout("head_dropout", joined)
+    head = keras.layers.Dense(HEAD_UNITS, activation="relu", name="head_dense")(head)
+    logit = keras.layers.Dense(architecture.n_outputs, name="logit")(head)
     score = keras.layers.Activation("sigmoid", name="score")(logit)
-    return keras.Model(inputs, score, name="scope_dnn")
+    network = keras.Model(inputs if len(inputs) > 1 else inputs[0], score, name=NETWORK_NAME)
+    set_parameters(network, architecture, initial_parameters(architecture, seed))
+    return network
 
 
-def _dense(keras: Any, units: int, seeds: Iterator[int], name: str, activation: str | None = "relu") -> Any:
-    initial = keras.initializers.GlorotUniform(seed=next(seeds))
-    return keras.layers.Dense(units, activation=activation, kernel_initializer=initial, name=name)
+def set_parameters(network: Any, architecture: Architecture, parameters: Float32Array) -> None:
+    """Give the network the (P,) `parameters`."""
+    for variable, values in zip(
+        _variables(network, architecture), architecture.views(parameters).values(), strict=True
+    ):
+        variable.assign(values)
 
 
-def _dense_branch(keras: Any, features: Any, seeds: Iterator[int]) -> Any:
-    hidden = _dense(keras, DENSE_UNITS[0], seeds, "features_dense_1")(features)
-    hidden = keras.layers.Dropout(BRANCH_DROPOUT, seed=next(seeds), name="features_dropout")(hidden)
-    return _dense(keras, DENSE_UNITS[1], seeds, "features_dense_2")(hidden)
+def get_parameters(network: Any, architecture: Architecture) -> Float32Array:
+    """Return the (P,) float32 parameters of the network."""
+    flat = [variable.numpy().ravel() for variable in _variables(network, architecture)]
+    parameters: Float32Array = np.concatenate(flat, dtype=np.float32)
+    return parameters
 
 
-def _dmdt_branch(keras: Any, image: Any, seeds: Iterator[int]) -> Any:
-    hidden = image
-    for block, filters in enumerate(CONVOLUTION_FILTERS, start=1):
-        for layer in (1, 2):
-            hidden = keras.layers.SeparableConv2D(
-                filters,
-                3,
-                activation="relu",
-                depthwise_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-                pointwise_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-                name=f"dmdt_convolution_{block}_{layer}",
-            )(hidden)
-        hidden = keras.layers.Dropout(BRANCH_DROPOUT, seed=next(seeds), name=f"dmdt_dropout_{block}")(hidden)
-        if block == 1:
-            hidden = keras.layers.MaxPooling2D(2, name="dmdt_pool")(hidden)
-    return keras.layers.GlobalAveragePooling2D(name="dmdt_mean")(hidden)
+def _variables(network: Any, architecture: Architecture) -> list[Any]:
+    """Return the variables in the order of the slots; a layer of Keras lists its own in the same order."""
+    names = list(dict.fromkeys(slot.name.split("/", maxsplit=1)[0] for slot in architecture.slots))
+    return [variable for name in names for variable in network.get_layer(name).trainable_variables]

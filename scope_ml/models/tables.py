@@ -13,7 +13,7 @@ import pyarrow as pa
 from scope_ml.errors import DataError, FeatureMismatchError
 from scope_ml.models.inputs import DMDT_SHAPE, Float32Array
 
-__all__ = ["feature_matrix", "image_column", "table_facts"]
+__all__ = ["feature_matrix", "has_images", "image_column", "table_facts"]
 
 #: Column of a table that holds dm-dt images, row by row, as lists of 676 numbers.
 IMAGE_COLUMN = "dmdt"
@@ -45,6 +45,11 @@ def feature_matrix(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.floa
             raise DataError(f"feature {name} is a column of {kind}, not of numbers; compute the features again")
         matrix[:, index] = column.cast(pa.float64(), safe=False).to_numpy()
     return matrix
+
+
+def has_images(table: pa.Table) -> bool:
+    """Return whether every row of a table has a dm-dt image, so that a network may use them without being told to."""
+    return IMAGE_COLUMN in table.column_names and table[IMAGE_COLUMN].null_count == 0
 
 
 def image_column(table: pa.Table) -> Float32Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from scope_ml.io.atomic import atomic_path
@@ -14,7 +13,7 @@ from scope_ml.reporting.sections import (
     skipped_table,
     summary_table,
 )
-from scope_ml.reporting.theme import script, style_sheet
+from scope_ml.reporting.theme import document
 from scope_ml.reporting.view import PageView
 
 __all__ = ["render_page", "write_page"]
@@ -44,13 +43,7 @@ def render_page(page: PageView) -> str:
         f'{heading(page)}<main><h2>How well each class is found</h2><p class="note">{HOW_TO_READ}</p>'
         f"{summary_table(page)}{cards}{skipped_table(page)}{conflict_table(page)}</main><footer>{provenance_table(page)}</footer>"
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(page.title)} - scope_ml</title><style>{style_sheet()}</style></head>"
-        f"<body>{body}<script>{script()}</script></body></html>\n"
-    )
+    return document(page.title, body)
 
 
 def write_page(page: PageView, path: Path) -> int:

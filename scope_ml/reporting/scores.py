@@ -49,7 +49,7 @@ class TrainedModel:
 
 
 def find_models(folder: Path) -> list[TrainedModel]:
-    """Return the bundles in `folder` and below it, sorted by class, algorithm and seed.
+    """Return the bundles in `folder` and below it, sorted by class, algorithm and seed, an ensemble after its seeds.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def find_models(folder: Path) -> list[TrainedModel]:
             f"{folder} holds no model bundle (no {BUNDLE_FILE} in it or below); give models=FOLDER"
         )
     found = [TrainedModel(folder=path, record=read_record(path), digest=bundle_digest(path)) for path in paths]
-    return sorted(found, key=lambda model: (*model.key, model.record.seed))
+    return sorted(found, key=lambda model: (*model.key, model.record.seed is None, model.record.seed or 0))
 
 
 def pick_champions(
@@ -130,7 +130,7 @@ def _algorithm_view(seeds: list[TrainedModel], champion: TrainedModel, version: 
         threshold=record.threshold,
         n_test=metrics.n_rows if metrics else 0,
         n_positive=metrics.n_positive if metrics else 0,
-        seeds=tuple(model.record.seed for model in seeds),
+        seeds=tuple(model.record.seed for model in seeds if model.record.seed is not None),
         version=version,
         curves=tuple(curve for model in seeds if (curve := _curve(model, model is champion)) is not None),
         importance=tuple(record.importance[method].items()) if method else (),

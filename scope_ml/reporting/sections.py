@@ -12,7 +12,7 @@ import numpy as np
 
 from scope_ml.reporting.charts import importance_bars, interval_strip, precision_recall_chart
 from scope_ml.reporting.folded import light_curve_panel
-from scope_ml.reporting.view import AlgorithmView, ClassView, Estimate, ExampleView, PageView
+from scope_ml.reporting.view import AlgorithmView, ClassView, CurveView, Estimate, ExampleView, PageView
 
 __all__ = ["class_card", "conflict_table", "heading", "provenance_table", "skipped_table", "summary_table"]
 
@@ -204,12 +204,16 @@ def _method(item: AlgorithmView) -> str:
 
 def _key_line(item: AlgorithmView) -> str:
     version = f"v{item.version}" if item.version else ""
-    champion = next((f"seed {curve.seed}" for curve in item.curves if curve.is_champion and curve.seed is not None), "")
+    champion = next((_which(curve) for curve in item.curves if curve.is_champion), "")
     bounds = interval(item.average_precision)
     parts = [f"average precision {share(item.average_precision.value, 3)}" + (f" ({bounds})" if bounds else "")]
     parts += [part for part in (version, champion) if part]
     name = escape(item.name)
     return f'<span><span class="algorithm {name}">{name}</span> <small>{escape(SEPARATOR.join(parts))}</small></span>'
+
+
+def _which(curve: CurveView) -> str:
+    return "ensemble" if curve.seed is None else f"seed {curve.seed}"
 
 
 def _figure(view: ClassView, example: ExampleView, key: str) -> str:

@@ -120,4 +120,9 @@ def _warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
             f"{counts['ambiguous_positions']} light curves lie near several labels; the nearest was taken"
             " (join.radius_arcsec decides what is near)"
         )
+    if counts["labels_off_grid"]:
+        lines.append(
+            f"{counts['labels_off_grid']} labels are neither 0, 0.25, 0.5, 0.75 nor 1; they were read as probabilities"
+            " (positive above join.label_threshold)"
+        )
     return tuple(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 
 from scope_ml.models.bundle import ModelBundle
 from scope_ml.taxonomy.classes import ClassSpec, load_classes, packaged_conf_dir
+from scope_ml.taxonomy.graph import Taxonomy
 
-__all__ = ["ClassChoice", "class_choice"]
+__all__ = ["ClassChoice", "ancestors", "class_choice"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +68,7 @@ def class_choice(bundles: Sequence[ModelBundle]) -> ClassChoice:
     specs = {bundle.tag: bundle.record.spec for bundle in bundles}
     models = {tag: [bundle for bundle in bundles if bundle.tag == tag] for tag in specs if tag in EXPECTED}
     tags = tuple(models)
-    above = _ancestors(specs)
+    above = ancestors(specs)
     return ClassChoice(
         tags=tags,
         columns=tuple(tuple(bundle.name for bundle in models[tag]) for tag in tags),
@@ -77,10 +80,9 @@ def class_choice(bundles: Sequence[ModelBundle]) -> ClassChoice:
     )
 
 
-def _ancestors(specs: Mapping[str, ClassSpec]) -> dict[str, frozenset[str]]:
+def ancestors(specs: Mapping[str, ClassSpec]) -> dict[str, frozenset[str]]:
     """Return all that each class implies, by the parents its model was trained with and the class files above them."""
-    taxonomy = load_classes(packaged_conf_dir())
-    known = {**taxonomy.classes, **specs}
+    known = {**_classes_in(packaged_conf_dir()).classes, **specs}
     above = {}
     for tag, spec in specs.items():
         found: set[str] = set()
@@ -93,6 +95,12 @@ def _ancestors(specs: Mapping[str, ClassSpec]) -> dict[str, frozenset[str]]:
         # A parent that was changed after training must not make a class its own ancestor.
         above[tag] = frozenset(found - {tag})
     return above
+
+
+@cache
+def _classes_in(folder: Path) -> Taxonomy:
+    """Return the classes of a folder of configuration files, read once: that takes longer than scoring a small table."""
+    return load_classes(folder)
 
 
 def _mean(scores: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:

@@ -1,19 +1,20 @@
 """Stage `infer`: a feature table scored with registered models, one row a light curve.
 
 Columns: which light curve it is (id, place, field, ccd, quad, filter where known), its period, then ``<tag>_xgb`` and
-``<tag>_dnn`` as float32 in [0, 1], not rounded, in the order of the taxonomy. Works in batches of rows, so that memory
-does not grow with the table. The models are pinned beside the output in ``<output>.models.lock.json``.
+``<tag>_dnn`` as float32 in [0, 1], not rounded, in the order of the taxonomy, and ``<tag>_<algorithm>_spread`` behind an
+ensemble's. Works in batches of rows, so that memory does not grow with the table. The models are pinned beside the output
+in ``<output>.models.lock.json``; ``<output>.drift.html`` shows how far the rows are from the models' training set.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,8 @@ from scope_ml.core.machine import Machine
 from scope_ml.core.protocols import LightCurveSource, Progress
 from scope_ml.core.provenance import Input, TableMetadata, digest_file, digest_json
 from scope_ml.core.report import Report
-from scope_ml.errors import MissingColumnError, ModelError, ModelNotFoundError
+from scope_ml.errors import ConfigError, MissingColumnError, ModelError, suggest
+from scope_ml.features.legacy import SUFFIX
 from scope_ml.features.registry import IDENTITY
 from scope_ml.io.atomic import atomic_path, check_writable
 from scope_ml.io.parquet_files import ParquetTableWriter
@@ -31,19 +33,26 @@ from scope_ml.io.tables import described, read_batches, read_table, table_format
 from scope_ml.models.algorithms import ALGORITHMS
 from scope_ml.models.batch_scoring import score
 from scope_ml.models.bundle import ModelBundle
+from scope_ml.models.drift import DriftCounter
 from scope_ml.stages.catalogue_classes import class_choice
+from scope_ml.stages.catalogue_consistency import CatalogueConsistency, ConsistencyMode
 from scope_ml.stages.catalogue_periods import CatalogueSource, Refinement, refine_catalogue
+from scope_ml.stages.inference_drift import drift_facts, drift_paths, drift_warnings, write_drift
+from scope_ml.stages.inference_models import (
+    UnfitModels,
+    choose_models,
+    fitting_bundles,
+    load_bundles,
+    score_fields,
+)
 from scope_ml.stages.training_inputs import period_method
-from scope_ml.tracking.lock import LOCK_NAME, LockEntry, write_lock
-from scope_ml.tracking.resolve import ResolvedModel, resolve_models
+from scope_ml.tracking.lock import LOCK_NAME, write_lock
 from scope_ml.tracking.settings import TrackingConfig
 
 __all__ = ["Infer", "lock_path", "run"]
 
 #: Facts of the feature table that its scores keep.
 CARRIED_FACTS = ("period_search", "feature_digest")
-
-SCORE = pa.float32()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +69,39 @@ class Infer:
         None, machine=True, doc="folder where pinned bundles are looked for before the registry"
     )
     classes: tuple[str, ...] = option((), doc="tags to score; empty: all that have a model")
-    algorithms: tuple[Literal["xgb", "dnn"], ...] = option((), doc="algorithms to score with; empty: all")
-    unfit_models: Literal["refuse", "skip"] = option(
+    algorithms: tuple[str, ...] = option((), doc=f"algorithms to score with: {', '.join(ALGORITHMS)}; empty: all")
+    unfit_models: UnfitModels = option(
         "refuse", doc="models that need features which the table lacks; skip: leave their columns out, and say so"
     )
+    consistency: ConsistencyMode = option(
+        "none", doc="scores that contradict the class tree: report counts them by row; cap, lift, nearest repair them"
+    )
+    conflict_margin: float = option(
+        0.1,
+        doc="how far a class may be above one that it implies before it counts as a conflict",
+        at_least=0,
+        at_most=1,
+    )
+    drift: bool = option(True, machine=True, doc="write OUTPUT.drift.json and .html: the rows beside the training set")
     batch_rows: int = option(32_768, unit="rows", doc="rows worked on at once", at_least=1, machine=True)
     tracking: TrackingConfig = option(TrackingConfig(), doc="where the registry is")
     machine: Machine = option(Machine(), doc="threads")
+
+    def __post_init__(self) -> None:
+        """Check the names of algorithms.
+
+        Raises
+        ------
+        ConfigError
+            For one that there is not.
+        """
+        for name in self.algorithms:
+            if name not in ALGORITHMS:
+                raise ConfigError(
+                    f"unknown algorithm {name!r} in 'algorithms'; known: {', '.join(ALGORITHMS)}{suggest(name, ALGORITHMS)}",
+                    key="algorithms",
+                    choices=ALGORITHMS,
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +117,15 @@ class _Catalogue:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is read and what comes out."""
+    """What is read and what comes out, and what is counted on the way."""
 
     metadata: TableMetadata
     identity: tuple[str, ...]
     period: str | None
     bundles: tuple[ModelBundle, ...]
     available: tuple[str, ...]
+    consistency: CatalogueConsistency
+    drift: DriftCounter | None
 
     @property
     def columns(self) -> list[str]:
@@ -120,42 +157,46 @@ def run(config: Infer, *, progress: Progress) -> Report:
     table_format(output)
     metadata = read_table(source, columns=(), kind="features").metadata
     light_curves = config.source.open()
-    models = resolve_models(
-        config.models,
-        config.tracking,
-        classes=config.classes,
-        bundles=Path(config.bundles) if config.bundles is not None else None,
-    )
-    chosen = [model for model in models if not config.algorithms or model.pin.algorithm in config.algorithms]
-    if not chosen:
-        raise ModelNotFoundError(
-            f"models={config.models}: no model of algorithms={','.join(config.algorithms)}; there are models for"
-            f" {', '.join(model.pin.name for model in models[:8])}"
-        )
-    bundles, unfit = _fitting(_load(chosen, config.machine.n_workers), metadata, config.unfit_models)
+    chosen = choose_models(config.models, config.bundles, config.tracking, config.classes, config.algorithms)
+    bundles, unfit = fitting_bundles(load_bundles(chosen, config.machine.n_workers), metadata, config.unfit_models)
     chosen = [model for model in chosen if model.pin.digest in {bundle.digest for bundle in bundles}]
-    plan = _plan(metadata, bundles)
+    plan = _plan(config, metadata, bundles)
     with ExitStack() as stack:
         catalogue = _catalogue(config, plan, light_curves, stack, progress)
         outputs = {}
         if config.machine.dry_run:
             n_rows = sum(piece.num_rows for piece in catalogue.pieces)
         else:
-            pins = lock_path(output)
-            n_rows = _write(catalogue, output, pins, [model.pin for model in chosen])
-            outputs = {"predictions": str(output), "models": str(pins)}
+            outputs = {"predictions": str(output), "models": str(lock_path(output))}
+            outputs |= {"drift": str(drift_paths(output)[1])} if plan.drift is not None else {}
+
+            def write_companions() -> None:
+                write_lock(lock_path(output), [model.pin for model in chosen])
+                if plan.drift is not None:
+                    write_drift(plan.drift.record(), output)
+
+            n_rows = _write(catalogue, output, write_companions)
+    drift = plan.drift.record() if plan.drift is not None else None
+    page = drift_paths(output)[1] if "drift" in outputs else None
     progress.finish()
     return Report(
         stage="infer",
         n_in=metadata.n_rows,
         n_out=n_rows,
         seconds=time.monotonic() - began,
-        warnings=(*unfit, *catalogue.warnings, *(() if n_rows else (f"{source} has no rows; so has the output",))),
+        warnings=(
+            *unfit,
+            *catalogue.warnings,
+            *(() if drift is None else drift_warnings(drift, page)),
+            *(() if n_rows else (f"{source} has no rows; so has the output",)),
+        ),
         outputs=outputs,
         facts={
             "models": {model.pin.name: model.pin.version for model in chosen},
             "n_models": len(chosen),
             **catalogue.facts,
+            **plan.consistency.facts,
+            **({} if drift is None else drift_facts(drift)),
         },
     )
 
@@ -165,55 +206,22 @@ def lock_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.{LOCK_NAME}")
 
 
-def _load(models: Sequence[ResolvedModel], n_threads: int) -> tuple[ModelBundle, ...]:
-    """Load the bundles, in the order of the columns: the taxonomy's, then the algorithms'."""
-    bundles = []
-    for model in models:
-        bundle = ModelBundle.load(model.folder, n_threads=n_threads)
-        if bundle.digest != model.pin.digest:
-            raise ModelError(f"{model.folder} is not the bundle that {model.pin.name} stands for; register it again")
-        bundles.append(bundle)
-    algorithms = list(ALGORITHMS)
-    return tuple(
-        sorted(
-            bundles,
-            key=lambda bundle: (
-                bundle.record.spec.kind != "phenomenological",
-                bundle.record.spec.order,
-                bundle.tag,
-                algorithms.index(bundle.record.algorithm.name),
-            ),
-        )
-    )
-
-
-def _fitting(
-    bundles: tuple[ModelBundle, ...], metadata: TableMetadata, unfit_models: str
-) -> tuple[tuple[ModelBundle, ...], tuple[str, ...]]:
-    """Return the models to score with, and what to say of those that the table has no features for.
-
-    If it has them for none, all are returned: the check of the plan says what is missing.
-    """
-    available = tuple(column.name for column in metadata.columns)
-    unfit = [bundle.name for bundle in bundles if bundle.record.features.lacking(available)]
-    if unfit_models == "refuse" or not unfit or len(unfit) == len(bundles):
-        return bundles, ()
-    lines = f"{len(unfit)} of {len(bundles)} models need features that the table lacks and have no column: {', '.join(unfit)}"
-    return tuple(bundle for bundle in bundles if bundle.name not in unfit), (lines,)
-
-
-def _plan(metadata: TableMetadata, bundles: tuple[ModelBundle, ...]) -> _Plan:
+def _plan(config: Infer, metadata: TableMetadata, bundles: tuple[ModelBundle, ...]) -> _Plan:
     available = tuple(column.name for column in metadata.columns)
     # Before anything is written: a table of other features is refused whole.
     for bundle in bundles:
         bundle.record.features.check(available, metadata.facts, model=bundle.name)
-    period = f"period_{period_method(metadata.facts)}"
+    method = period_method(metadata.facts)
+    # Tables with SCoPe's names, which its imported models take, have its suffix.
+    period = next((f"period_{end}" for end in (method, SUFFIX.get(method)) if f"period_{end}" in available), "")
     return _Plan(
         metadata=metadata,
-        identity=tuple(name for name in IDENTITY if name in available),
+        identity=tuple(name for name in ("_id", *IDENTITY) if name in available),
         period=period if period in available else None,
         bundles=bundles,
         available=available,
+        consistency=CatalogueConsistency(bundles, config.consistency, config.conflict_margin),
+        drift=DriftCounter(bundles) if config.drift else None,
     )
 
 
@@ -247,7 +255,9 @@ def _catalogue(
         schema=refined.schema,
         record=replace(
             record,
-            config_digest=digest_json({"models": record.facts["models"], **refinement.science}),
+            config_digest=digest_json(
+                {"models": record.facts["models"], **plan.consistency.science, **refinement.science}
+            ),
             inputs=(*record.inputs, refined.input),
             facts={**record.facts, **facts},
         ),
@@ -273,19 +283,21 @@ def _schema(plan: _Plan) -> pa.Schema:
         column = columns[source]
         unit = {b"unit": column.unit.encode()} if column.unit else None
         fields.append(pa.field(name, pa.type_for_alias(column.dtype), metadata=unit))
-    return pa.schema([*fields, *(pa.field(bundle.name, SCORE) for bundle in plan.bundles)])
+    return pa.schema([*fields, *score_fields(plan.bundles), *plan.consistency.fields])
 
 
 def _record(plan: _Plan, source: Path) -> TableMetadata:
     models = {bundle.name: bundle.digest for bundle in plan.bundles}
+    science = plan.consistency.science
     facts = {
         "models": models,
         "thresholds": {bundle.name: bundle.record.threshold for bundle in plan.bundles},
+        **science,
         **{name: plan.metadata.facts[name] for name in CARRIED_FACTS if name in plan.metadata.facts},
     }
     return TableMetadata(
         kind="predictions",
-        config_digest=digest_json(models),
+        config_digest=digest_json({"models": models, **science} if science else models),
         inputs=(Input(name="features", digest=digest_file(source), n_rows=plan.metadata.n_rows),),
         facts=facts,
     )
@@ -298,17 +310,22 @@ def _scored(plan: _Plan, source: Path, batch_rows: int, progress: Progress) -> I
         for name in scores.column_names:
             if not np.isfinite(scores[name].to_numpy()).all():
                 raise ModelError(f"model {name} gave scores that are not numbers; train it again")
+        if plan.drift is not None:
+            # Before a repair: the models' own scores are compared.
+            plan.drift.add(batch, scores)
+        scores = plan.consistency.apply(scores)
         kept = [batch[name] for name in plan.identity] + ([batch[plan.period]] if plan.period else [])
-        yield pa.Table.from_arrays([*kept, *scores.columns], names=schema.names).cast(schema)
+        added = [scores[name] for name in schema.names[len(kept) :]]
+        yield pa.Table.from_arrays([*kept, *added], names=schema.names).cast(schema)
         progress.advance(batch.num_rows)
 
 
-def _write(catalogue: _Catalogue, output: Path, pins_path: Path, pins: Sequence[LockEntry]) -> int:
-    """Write the scores and, just before they appear, their pins; return the number of rows."""
+def _write(catalogue: _Catalogue, output: Path, write_companions: Callable[[], None]) -> int:
+    """Write the scores and, just before they appear, what stands beside them; return the number of rows."""
     schema, record = catalogue.schema, catalogue.record
     if table_format(output) != "parquet":
         table = pa.concat_tables([schema.empty_table(), *catalogue.pieces])
-        write_lock(pins_path, pins)
+        write_companions()
         write_table(table, output, record)
         return int(table.num_rows)
     with atomic_path(output) as temporary:
@@ -320,5 +337,5 @@ def _write(catalogue: _Catalogue, output: Path, pins_path: Path, pins: Sequence[
             text = described(record, schema, writer.n_rows).to_json()
         finally:
             writer.close(text)
-        write_lock(pins_path, pins)
+        write_companions()
     return writer.n_rows

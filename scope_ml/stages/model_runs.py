@@ -15,7 +15,7 @@ from scope_ml.reporting.model_plots import save_model_plots
 from scope_ml.tracking.records import LoggedModel, ModelRecord
 from scope_ml.tracking.tracker import RunHandle, Tracker
 
-__all__ = ["describe_run", "ensure_logged"]
+__all__ = ["describe_run", "ensure_logged", "part_metrics"]
 
 #: Folder of a run's artifacts that holds its plots.
 PLOTS_FOLDER = "plots"
@@ -31,8 +31,13 @@ def ensure_logged(tracker: Tracker, record: ModelRecord, *, plots: bool = True) 
         return found, False
     with tracker.run(record.run_name, record.key) as run:
         known = read_record(record.folder)
-        run.metrics({name: value for part, item in known.metrics.items() for name, value in item.flat(part).items()})
+        run.metrics(part_metrics(known))
         return describe_run(run, record, known, plots=plots), True
+
+
+def part_metrics(known: BundleRecord) -> dict[str, float]:
+    """Return the metrics of all parts of the split under the names that runs give them."""
+    return {name: value for part, item in known.metrics.items() for name, value in item.flat(part).items()}
 
 
 def describe_run(
@@ -48,7 +53,7 @@ def describe_run(
     Parameters
     ----------
     run
-        The open run; its metrics were told by the training.
+        The open run; its metrics were told before.
     record, known
         The bundle, as tracking and as models know it.
     plots
@@ -64,12 +69,15 @@ def describe_run(
             "threshold": known.threshold,
             "n_features": len(known.features.names),
             "counts": dict(known.counts),
+            **({"members": known.members} if known.members else {}),
             **(more or {}),
         }
     )
     if plots and run.is_recorded:
-        with tempfile.TemporaryDirectory(prefix="scope-ml-") as folder:
-            title = f"{known.spec.label}, {known.algorithm.name}, seed {known.seed}"
-            for path in save_model_plots(known.metrics, Path(folder), title=title):
-                run.artifact(path, PLOTS_FOLDER)
+        with tempfile.TemporaryDirectory(prefix="scope-ml-") as scratch:
+            made_of = f"{len(known.members)} seeds together" if known.members else f"seed {known.seed}"
+            title = f"{known.spec.label}, {known.algorithm.name}, {made_of}"
+            folder = Path(scratch) / PLOTS_FOLDER
+            if save_model_plots(known.metrics, folder, title=title):
+                run.artifact(folder)
     return run.model(record)

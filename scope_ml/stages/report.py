@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from scope_ml.core.configuration import option, science_digest
 from scope_ml.core.protocols import Progress
 from scope_ml.core.provenance import code_version, git_commit
 from scope_ml.core.report import Report
 from scope_ml.datasets.assemble import as_paths, load_built
-from scope_ml.errors import ConfigError, FormatError
+from scope_ml.errors import ConfigError
 from scope_ml.io.lightcurves import open_light_curves
-from scope_ml.io.parquet_files import require_file
 from scope_ml.reporting.examples import (
     Candidate,
     Points,
@@ -25,8 +22,9 @@ from scope_ml.reporting.examples import (
 from scope_ml.reporting.pages import write_page
 from scope_ml.reporting.predictions import ScoreSummary, summarise_scores
 from scope_ml.reporting.scores import TrainedModel, algorithm_views, find_models, pick_champions
+from scope_ml.reporting.skipped import read_stage_report, skipped_models
 from scope_ml.reporting.truth import LabelledStars, native_classes
-from scope_ml.reporting.view import AlgorithmView, ClassView, ExampleView, PageView, SkippedView
+from scope_ml.reporting.view import AlgorithmView, ClassView, ExampleView, PageView
 from scope_ml.taxonomy.classes import ClassSpec, load_classes, packaged_conf_dir
 from scope_ml.taxonomy.graph import Taxonomy
 from scope_ml.tracking.lock import read_lock
@@ -159,7 +157,7 @@ def _page(config: MakeReport, gathered: _Gathered) -> PageView:
         subtitle=config.subtitle or _sentence(scores, classes),
         n_scored=scores.n_rows,
         classes=classes,
-        skipped=tuple(_skipped(Path(config.models), gathered.taxonomy)),
+        skipped=tuple(skipped_models(Path(config.models), gathered.taxonomy)),
         conflicts=scores.conflicts,
         provenance=_provenance(config, gathered),
     )
@@ -256,37 +254,13 @@ def _sentence(scores: ScoreSummary, classes: Iterable[ClassView]) -> str:
     return f"{scores.n_rows} light curves, each scored for {listed}."
 
 
-def _skipped(folder: Path, taxonomy: Taxonomy) -> Iterable[SkippedView]:
-    """Read what the reports of train in the models' folder say was skipped: ``facts.skipped`` of ``*report.json``."""
-    for path in sorted(folder.rglob("*report.json")):
-        for item in _read_report(path).get("facts", {}).get("skipped", []):
-            tag = str(item.get("tag", ""))
-            yield SkippedView(
-                tag=tag,
-                label=taxonomy[tag].label if tag in taxonomy else tag,
-                algorithm=str(item.get("algorithm", "")),
-                reason=str(item.get("reason", "")),
-            )
-
-
 def _with_counts(page: PageView, path: str | None) -> PageView:
     """Add what the report of generate_features says of light curves read, kept and dropped."""
     if path is None:
         return page
-    counts = _read_report(Path(path))
+    counts = read_stage_report(Path(path))
     dropped = {str(reason): int(number) for reason, number in counts.get("dropped", {}).items()}
     return replace(page, n_in=counts.get("n_in"), n_kept=counts.get("n_out"), dropped=dropped)
-
-
-def _read_report(path: Path) -> dict[str, Any]:
-    require_file(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path} is not the report of a stage; run that stage again") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{path} is not the report of a stage; run that stage again")
-    return value
 
 
 def _provenance(config: MakeReport, gathered: _Gathered) -> tuple[tuple[str, str], ...]:
@@ -297,7 +271,8 @@ def _provenance(config: MakeReport, gathered: _Gathered) -> tuple[tuple[str, str
         digests = sorted({getattr(model.record.provenance, f"{what}_digest") for model in models})
         lines.append((f"training {what}", ", ".join(digest[:SHOWN_DIGITS] for digest in digests if digest)))
     for model in models:
-        name = f"model {model.record.name} seed {model.record.seed}"
+        which = "ensemble" if model.record.seed is None else f"seed {model.record.seed}"
+        name = f"model {model.record.name} {which}"
         lines.append((name, model.digest[:SHOWN_DIGITS]))
     lines.append(("configuration of this page", science_digest(config)[:SHOWN_DIGITS]))
     return tuple((what, value) for what, value in lines if value)

@@ -41,7 +41,12 @@ _SHORT = {"AP": "average_precision", "precision": "precision", "recall": "recall
 
 
 def write_outputs(
-    folder: Path, best: BundleRecord | None, records: Sequence[BundleRecord], skipped: str = ""
+    folder: Path,
+    best: BundleRecord | None,
+    records: Sequence[BundleRecord],
+    skipped: str = "",
+    *,
+    ensemble: BundleRecord | None = None,
 ) -> dict[str, str]:
     """Write ``metrics.json`` and the curves into `folder`; return their names and paths.
 
@@ -55,8 +60,12 @@ def write_outputs(
         All seeds.
     skipped
         Why the class was skipped.
+    ensemble
+        The seeds put together, if they were.
     """
-    numbers = {"skipped": skipped} if best is None else _numbers(best, records)
+    numbers: dict[str, Any] = {"skipped": skipped} if best is None else _numbers(best, records)
+    if ensemble is not None:
+        numbers["ensemble"] = _parts(ensemble) | {"n_members": len(ensemble.members)}
     with atomic_path(folder / METRICS_FILE) as temporary:
         temporary.write_text(json.dumps(numbers, indent=2) + "\n")
     for name, (curve, columns) in PLOT_FILES.items():
@@ -72,16 +81,21 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def _numbers(best: BundleRecord, records: Sequence[BundleRecord]) -> dict[str, Any]:
-    numbers: dict[str, Any] = {"best_seed": best.seed, "n_seeds": len(records)}
-    for part in ("val", "test"):
-        metrics = best.metrics[part]
-        numbers[part] = {name: _rounded(metrics.value(name)) for name in SHOWN} | _bounds(metrics)
-        numbers[part]["n_positive"] = metrics.n_positive
+    numbers: dict[str, Any] = {"best_seed": best.seed, "n_seeds": len(records), **_parts(best)}
     scores = [record.metrics["test"].value("average_precision") for record in records]
     known = [score for score in scores if score is not None]
     if len(known) > 1:
         numbers["test"]["average_precision_std"] = _rounded(statistics.stdev(known))
     return numbers
+
+
+def _parts(record: BundleRecord) -> dict[str, Any]:
+    found = {}
+    for part in ("val", "test"):
+        metrics = record.metrics[part]
+        found[part] = {name: _rounded(metrics.value(name)) for name in SHOWN} | _bounds(metrics)
+        found[part]["n_positive"] = metrics.n_positive
+    return found
 
 
 def _bounds(metrics: SplitMetrics) -> dict[str, float | None]:
@@ -114,8 +128,9 @@ def model_line(known: BundleRecord) -> str:
     test = known.metrics["test"]
     scores = ", ".join(f"{short} {_shown(test.value(name))}" for short, name in _SHORT.items())
     validation = _shown(known.metrics["val"].value("average_precision"))
+    made_of = f"ensemble of {len(known.members)}" if known.members else f"seed {known.seed}"
     return (
-        f"{known.spec.tag} {known.algorithm.name} seed {known.seed}: validation AP {validation};"
+        f"{known.spec.tag} {known.algorithm.name} {made_of}: validation AP {validation};"
         f" test {scores} at score {known.threshold:g} ({test.n_positive} of {test.n_rows} light curves)"
     )
 

@@ -39,8 +39,21 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT
 #: Longest piece of a message of MLflow's in one of ours.
 REASON_LENGTH = 200
 
+#: What a message of MLflow's that holds this means.
+KNOWN_REASONS = {
+    "Max retries exceeded": "it does not answer",
+    "database is locked": "another process keeps the database locked; try again when it has ended",
+    "readonly database": "the database is read-only for you",
+    "unable to open database": "the database cannot be opened by you",
+}
+
 #: Loggers that would tell a user what one line of ours says better.
-NOISY_LOGGERS = {"mlflow": logging.ERROR, "alembic": logging.WARNING, "urllib3.connectionpool": logging.ERROR}
+NOISY_LOGGERS = {
+    "mlflow": logging.ERROR,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "alembic": logging.WARNING,
+    "urllib3.connectionpool": logging.ERROR,
+}
 
 
 class Connection:
@@ -144,8 +157,11 @@ def mlflow_errors(uri: str, doing: str) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """Return an error of MLflow's in one short line."""
     text = " ".join(redact(str(error)).split()).removeprefix("INTERNAL_ERROR: ")
-    if "Max retries exceeded" in text:
-        return "it does not answer"
+    for sign, meaning in KNOWN_REASONS.items():
+        if sign in text:
+            return meaning
+    # The statement that failed is nothing that a user typed.
+    text = text.partition(" [SQL:")[0]
     return text[:REASON_LENGTH] + ("..." if len(text) > REASON_LENGTH else "")
 
 

@@ -23,7 +23,7 @@ RUNS = """
     SELECT tags.value FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid
     WHERE tags.key = 'scope.bundle_digest' AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
 """
-VERSIONS = "SELECT name, version, storage_location FROM model_versions WHERE status = 'READY'"
+VERSIONS = "SELECT name, version, storage_location, creation_time FROM model_versions WHERE status = 'READY'"
 TAGS = "SELECT name, version, key, value FROM model_version_tags WHERE key LIKE 'scope.%'"
 ALIASES = "SELECT name, version, alias FROM registered_model_aliases"
 
@@ -37,9 +37,21 @@ class Glance:
         Digests of the bundles that finished runs hold.
     """
 
-    def __init__(self, logged: frozenset[str], versions: dict[str, list[ModelVersion]]) -> None:
+    def __init__(
+        self, logged: frozenset[str], versions: dict[str, list[ModelVersion]], folders: dict[tuple[str, int], Path]
+    ) -> None:
         self.logged = logged
         self._versions = versions
+        self._folders = folders
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of our models that have a version whose files are there, sorted."""
+        return tuple(sorted(name for name in self._versions if name.startswith("scope-")))
+
+    def bundle_folder(self, version: ModelVersion, cache: Path) -> Path:
+        """Return the folder with the bundle of a version; `cache` is for registries on a server."""
+        del cache
+        return self._folders[version.name, version.version]
 
     def versions(self, name: str) -> tuple[ModelVersion, ...]:
         """Return the versions of one model whose files are there, newest first."""
@@ -64,8 +76,11 @@ def glance(uri: str) -> Glance | None:
     for name, version, alias in aliases:
         aliases_of[name, version].append(alias)
     found: dict[str, list[ModelVersion]] = defaultdict(list)
-    for name, version, location in versions:
-        if location and (Path(location) / "data" / BUNDLE_FOLDER).is_dir():
-            held = tuple(sorted(aliases_of[name, version]))
-            found[name].append(ModelVersion.from_tags(name, version, held, tags_of[name, version]))
-    return Glance(logged, dict(found))
+    folders: dict[tuple[str, int], Path] = {}
+    for name, version, location, created in versions:
+        folder = Path(location or "", "data", BUNDLE_FOLDER)
+        if location and folder.is_dir():
+            held, known = tuple(sorted(aliases_of[name, version])), tags_of[name, version]
+            found[name].append(ModelVersion.from_tags(name, version, held, known, created_ms=created))
+            folders[name, version] = folder
+    return Glance(logged, dict(found), folders)

@@ -10,8 +10,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,19 @@ from scope_ml.core.machine import is_running
 from scope_ml.core.provenance import code_version, git_commit
 from scope_ml.errors import ServiceError
 from scope_ml.tracking.connection import Connection, connect, mlflow_errors
-from scope_ml.tracking.pyfunc_model import log_bundle, logged_model
+from scope_ml.tracking.pyfunc_model import MODEL_TAG, artifact_store, log_bundle, logged_model
 from scope_ml.tracking.records import LoggedModel, ModelRecord
 from scope_ml.tracking.registry import Registry
-from scope_ml.tracking.settings import between_processes
-from scope_ml.tracking.tracker import RunHandle
+from scope_ml.tracking.settings import between_processes, redact
+from scope_ml.tracking.tracker import Entry, RunHandle
 
 __all__ = ["MlflowRun", "MlflowTracker"]
 
-#: Most parameters or tags, and most metrics, that MLflow takes at once.
-BATCH_PARAMS, BATCH_METRICS = 100, 1000
+#: Most parameters or tags, and most entries in all, that MLflow takes at once.
+BATCH_PARAMS, BATCH_ENTRIES = 100, 1000
+
+#: Longest time [s] that a run keeps what it was told to itself: who looks at a long training sees it grow.
+KEPT_SECONDS = 5.0
 
 #: Longest value of a parameter and of a tag that MLflow keeps.
 PARAM_LENGTH, TAG_LENGTH = 6000, 8000
@@ -41,7 +44,10 @@ PROCESS_TAG = "scope.process"
 
 
 class MlflowRun:
-    """One open run; a `RunLogger`. It is made in MLflow when it is told the first thing.
+    """One open run; a `RunHandle`. It is made in MLflow when it first has something to say.
+
+    What it is told is kept for some seconds and then written in one transaction: with a database each costs tens of
+    milliseconds, and a training tells a hundred things.
 
     Parameters
     ----------
@@ -50,67 +56,107 @@ class MlflowRun:
     experiment_id
         Experiment of the run.
     make
-        Makes the run and returns its id.
+        Makes the run and returns its id and the address of its artifacts.
     """
 
     is_recorded = True
 
-    def __init__(self, connection: Connection, experiment_id: str, make: Callable[[], str]) -> None:
+    def __init__(self, connection: Connection, experiment_id: str, make: Callable[[], tuple[str, str]]) -> None:
         self._connection = connection
         self._experiment_id = experiment_id
         self._make = make
-        self.made: str | None = None
+        self._made: tuple[str, str] | None = None
+        self._params: list[Any] = []
+        self._metrics: list[Any] = []
+        self._tags: list[Any] = []
+        self._first_kept: float | None = None
+        self.ended: int | None = None
 
     @property
     def run_id(self) -> str:
         """Return MLflow's id of the run, which exists from now on."""
-        if self.made is None:
-            self.made = self._make()
-        return self.made
+        return self._exists()[0]
+
+    @property
+    def is_made(self) -> bool:
+        """Return whether the run exists, or will when what it was told is written."""
+        return self._made is not None or self._first_kept is not None
 
     def params(self, values: Mapping[str, object]) -> None:
         """Record parameters, nested groups flattened to dotted names."""
         from mlflow.entities import Param
 
-        found = [Param(name, value) for name, value in _flatten(values)]
-        for start in range(0, len(found), BATCH_PARAMS):
-            self._batch(params=found[start : start + BATCH_PARAMS])
+        self._params += [Param(name, value) for name, value in _flatten(values)]
+        self._keep()
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None) -> None:
         """Record metrics; values that are not finite are left out."""
+        self.replay([(values, step, _now())])
+
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Record metrics that were told elsewhere, with the times at which they were told."""
         from mlflow.entities import Metric
 
-        now = _now()
-        kept = {name: float(value) for name, value in values.items() if value is not None}
-        found = [Metric(name, value, now, step or 0) for name, value in kept.items() if math.isfinite(value)]
-        for start in range(0, len(found), BATCH_METRICS):
-            self._batch(metrics=found[start : start + BATCH_METRICS])
+        for values, step, at in entries:
+            kept = {name: float(value) for name, value in values.items() if value is not None}
+            self._metrics += [
+                Metric(name, value, at, step or 0) for name, value in kept.items() if math.isfinite(value)
+            ]
+        self._keep()
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Record tags."""
         from mlflow.entities import RunTag
 
-        found = [RunTag(name, str(value)[:TAG_LENGTH]) for name, value in values.items()]
-        for start in range(0, len(found), BATCH_PARAMS):
-            self._batch(tags=found[start : start + BATCH_PARAMS])
+        self._tags += [RunTag(name, str(value)[:TAG_LENGTH]) for name, value in values.items()]
+        self._keep()
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Keep a file, or the files of a folder, with the run."""
         with mlflow_errors(self._connection.uri, f"keep {path.name}"):
+            store = artifact_store(self._exists()[1], self._connection.uri)
             if path.is_dir():
-                self._connection.client.log_artifacts(self.run_id, str(path), folder or path.name)
+                store.log_artifacts(str(path), folder or path.name)
             else:
-                self._connection.client.log_artifact(self.run_id, str(path), folder or None)
+                store.log_artifact(str(path), folder or None)
 
     def model(self, record: ModelRecord) -> LoggedModel:
         """Keep the bundle of `record` as an MLflow model of this run."""
         self.tags(record.tags())
         with mlflow_errors(self._connection.uri, f"keep the model {record.run_name}"):
-            return log_bundle(self._connection.client, self.run_id, self._experiment_id, record)
+            kept = log_bundle(self._connection.client, self.run_id, self._experiment_id, record)
+        # Written last of all: a run with this tag has a whole model.
+        self.tags({MODEL_TAG: kept.model_id})
+        self.flush()
+        return kept
 
-    def _batch(self, **entries: list[Any]) -> None:
-        with mlflow_errors(self._connection.uri, f"record the {next(iter(entries))} of a run"):
-            self._connection.client.log_batch(self.run_id, synchronous=True, **entries)
+    def flush(self) -> None:
+        """Write what the run was told."""
+        if self._first_kept is None:
+            return
+        run_id = self.run_id
+        while self._params or self._metrics or self._tags:
+            batch = {"params": self._params[:BATCH_PARAMS], "tags": self._tags[:BATCH_PARAMS]}
+            room = BATCH_ENTRIES - len(batch["params"]) - len(batch["tags"])
+            batch["metrics"] = self._metrics[:room]
+            with mlflow_errors(self._connection.uri, "record parameters and metrics of a run"):
+                self._connection.client.log_batch(run_id, synchronous=True, **batch)
+            self._params, self._tags = self._params[BATCH_PARAMS:], self._tags[BATCH_PARAMS:]
+            self._metrics = self._metrics[room:]
+        self._first_kept = None
+
+    def _keep(self) -> None:
+        """Note that something is to be written, and write it if the first of it has waited long enough."""
+        now = time.monotonic()
+        if self._first_kept is None:
+            self._first_kept = now
+        elif now - self._first_kept > KEPT_SECONDS:
+            self.flush()
+
+    def _exists(self) -> tuple[str, str]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 class MlflowTracker:
@@ -122,6 +168,7 @@ class MlflowTracker:
         self._sweep: str | None = None
         self._parent: str | None = None
         self._single = False
+        self._open: dict[str, list[tuple[str, str]]] | None = None
 
     @classmethod
     def open(cls, uri: str, experiment: str) -> MlflowTracker:
@@ -151,26 +198,41 @@ class MlflowTracker:
         self._parent = self._attached if not self._single else None
 
     @contextmanager
-    def run(self, name: str, key: str) -> Iterator[RunHandle]:
+    def run(self, name: str, key: str, *, began: int | None = None) -> Iterator[RunHandle]:
         """Open the run `name` of the work with the digest `key`; see `Tracker.run`."""
         self._mark_killed(key)
-        tags = {KEY_TAG: key, "scope.kind": "model", PROCESS_TAG: f"{platform.node()}:{os.getpid()}", **_code_tags()}
+        tags = {KEY_TAG: key, "scope.kind": "model", PROCESS_TAG: _this_process(), **_code_tags()}
         if self._attached and self._single:
             # Its end is written by `mlflow run`, which started it.
-            yield self._attach(self._attached, tags)
+            attached = self._attach(self._attached, tags)
+            yield attached
+            attached.flush()
             return
-        began = _now()
-        run = MlflowRun(self._connection, self._experiment(), lambda: self._create(name, tags, began))
-        status = "FAILED"
+        since = began or _now()
+        run = MlflowRun(self._connection, self._experiment(), lambda: self._create(name, tags, since))
         try:
             yield run
-            status = "FINISHED"
+            run.flush()
         except (KeyboardInterrupt, SystemExit):
-            status = "KILLED"
+            self._close_broken(run, "KILLED")
             raise
-        finally:
-            if run.made is not None:
-                self._end(run.made, status)
+        except BaseException:
+            self._close_broken(run, "FAILED")
+            raise
+        if run.is_made:
+            self._end(run.run_id, "FINISHED", run.ended)
+
+    def _close_broken(self, run: MlflowRun, status: str) -> None:
+        """End a run that ended early; where that cannot be written either, the first error is the one to tell of."""
+        if run.is_made:
+            with suppress(ServiceError):
+                run.flush()
+                self._end(run.run_id, status)
+
+    def is_finished(self, key: str) -> bool:
+        """Return whether there is a finished run of the work with the digest `key`."""
+        with mlflow_errors(self._connection.uri, "look for a run"):
+            return bool(self._search(f"tags.`{KEY_TAG}` = '{key}' AND attributes.status = 'FINISHED'", 1))
 
     def logged(self, record: ModelRecord) -> LoggedModel | None:
         """Return the model of a finished run that holds this very bundle, or None."""
@@ -182,23 +244,26 @@ class MlflowTracker:
                     return found
         return None
 
-    def close(self) -> None:
+    def close(self, status: str = "FINISHED") -> None:
         """End the parent run; a run that was attached to ends with `mlflow run`."""
         if self._parent and not self._attached:
-            self._end(self._parent, "FINISHED")
+            self._end(self._parent, status)
+            self._parent = None
 
     def _attach(self, run_id: str, tags: dict[str, str]) -> MlflowRun:
-        run = MlflowRun(self._connection, self._experiment(), lambda: run_id)
+        with mlflow_errors(self._connection.uri, f"find the run {run_id}"):
+            address = str(self._connection.client.get_run(run_id).info.artifact_uri)
+        run = MlflowRun(self._connection, self._experiment(), lambda: (run_id, address))
         run.tags(tags)
         return run
 
-    def _create(self, name: str, tags: dict[str, str], began: int) -> str:
+    def _create(self, name: str, tags: dict[str, str], began: int) -> tuple[str, str]:
         if self._parent is None and self._sweep is not None:
             self._parent = self._find_or_make_sweep(self._sweep)
         linked = tags | ({PARENT_TAG: self._parent} if self._parent else {})
         with mlflow_errors(self._connection.uri, f"start the run {name}"):
             made = self._connection.client.create_run(self._experiment(), start_time=began, run_name=name, tags=linked)
-        return str(made.info.run_id)
+        return str(made.info.run_id), str(made.info.artifact_uri)
 
     def _find_or_make_sweep(self, name: str) -> str:
         client = self._connection.client
@@ -206,28 +271,40 @@ class MlflowTracker:
             found = self._search(f"tags.`{SWEEP_TAG}` = '{name}' AND tags.`scope.kind` = 'sweep'")
             if found:
                 client.update_run(found[-1].info.run_id, status="RUNNING")
+                client.set_tag(found[-1].info.run_id, PROCESS_TAG, _this_process())
                 return str(found[-1].info.run_id)
-            tags = {SWEEP_TAG: name, "scope.kind": "sweep", **_code_tags()}
+            tags = {SWEEP_TAG: name, "scope.kind": "sweep", PROCESS_TAG: _this_process(), **_code_tags()}
             return str(client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id)
 
-    def _end(self, run_id: str, status: str) -> None:
+    def _end(self, run_id: str, status: str, ended: int | None = None) -> None:
         with mlflow_errors(self._connection.uri, "end a run"):
-            self._connection.client.set_terminated(run_id, status)
+            self._connection.client.set_terminated(run_id, status, end_time=ended)
 
     def _mark_killed(self, key: str) -> None:
+        """Mark runs of this work that killed processes left open, and their parents; which there are is looked up once."""
+        client = self._connection.client
         with mlflow_errors(self._connection.uri, "look for killed runs"):
-            for run in self._search(f"tags.`{KEY_TAG}` = '{key}' AND attributes.status = 'RUNNING'"):
-                if run.info.run_id != self._attached and not _is_alive(run.data.tags.get(PROCESS_TAG, "")):
-                    self._connection.client.set_terminated(run.info.run_id, "KILLED")
+            if self._open is None:
+                self._open = {}
+                for run in self._search("attributes.status = 'RUNNING'", 10_000):
+                    tags = run.data.tags
+                    process = tags.get(PROCESS_TAG, "")
+                    if KEY_TAG in tags:
+                        self._open.setdefault(tags[KEY_TAG], []).append((run.info.run_id, process))
+                    elif tags.get("scope.kind") == "sweep" and _is_dead(process):
+                        client.set_terminated(run.info.run_id, "KILLED")
+            for run_id, process in self._open.pop(key, []):
+                if run_id != self._attached and not _is_alive(process):
+                    client.set_terminated(run_id, "KILLED")
 
-    def _search(self, query: str) -> list[Any]:
-        return list(self._connection.client.search_runs([self._experiment()], query, max_results=100))
+    def _search(self, query: str, most: int = 100) -> list[Any]:
+        return list(self._connection.client.search_runs([self._experiment()], query, max_results=most))
 
     def _experiment(self) -> str:
         if self._attached:
             return self._experiment_of(self._attached)
         if self._connection.experiment_id is None:
-            raise ServiceError(f"MLflow at {self._connection.uri} has no experiment to record runs in")
+            raise ServiceError(f"MLflow at {redact(self._connection.uri)} has no experiment to record runs in")
         return self._connection.experiment_id
 
     def _experiment_of(self, run_id: str) -> str:
@@ -252,6 +329,16 @@ def _code_tags() -> dict[str, str]:
         "mlflow.source.git.commit": git_commit(),
         "scope.code_version": code_version(),
     }
+
+
+def _this_process() -> str:
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def _is_dead(process: str) -> bool:
+    """Return whether ``host:pid`` was a process of this host that runs no more."""
+    host, _, pid = process.rpartition(":")
+    return host == platform.node() and pid.isdigit() and not is_running(int(pid))
 
 
 def _is_alive(process: str) -> bool:

@@ -31,8 +31,11 @@ class Decision:
 
 
 def best_seed(records: Sequence[ModelRecord]) -> ModelRecord:
-    """Return the record with the best validation score; equal scores go to the lowest seed."""
-    return min(records, key=lambda record: (-_score(record.validation), record.seed, record.digest))
+    """Return the record with the best validation score; equal scores go to the lowest seed, then to an ensemble."""
+    return min(
+        records,
+        key=lambda record: (-_score(record.validation), record.seed is None, record.seed or 0, record.digest),
+    )
 
 
 def decide(candidate: ModelRecord, champion: ModelVersion | None, policy: Policy) -> Decision:

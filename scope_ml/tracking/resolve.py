@@ -1,6 +1,6 @@
 """Which bundles to score with: what ``models=champion``, ``challenger``, ``lock``, or a folder stand for.
 
-May import `registry`, `lock`, `bundles` and below.
+May import `registry`, `glance`, `lock`, `bundles` and below.
 """
 
 from __future__ import annotations
@@ -9,19 +9,49 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from scope_ml.errors import ModelError, ModelNotFoundError, suggest
 from scope_ml.tracking.bundles import find_bundles, group_by_name, model_record
+from scope_ml.tracking.glance import glance
 from scope_ml.tracking.lock import LOCK_NAME, LockEntry, read_lock
 from scope_ml.tracking.promotion import best_seed
 from scope_ml.tracking.records import ModelRecord, ModelVersion
 from scope_ml.tracking.registry import Registry
-from scope_ml.tracking.settings import TrackingConfig
+from scope_ml.tracking.settings import TrackingConfig, checked_uri
 
-__all__ = ["ResolvedModel", "resolve_models"]
+__all__ = ["RegistryView", "ResolvedModel", "bundle_cache", "open_view", "resolve_models", "whole_bundle"]
 
 #: Aliases of the registry that ``models=`` takes by name.
 ALIASES = ("champion", "challenger")
+
+
+class RegistryView(Protocol):
+    """What can be read of a registry: a `Registry`, or a `Glance` into its database file."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of our models, sorted."""
+        ...
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """Return the versions of one model, newest first."""
+        ...
+
+    def bundle_folder(self, version: ModelVersion, cache: Path) -> Path:
+        """Return a local folder with the bundle of a version."""
+        ...
+
+
+def open_view(tracking: TrackingConfig) -> RegistryView:
+    """Open a registry to read: a database file in milliseconds, without MLflow, where it is as expected.
+
+    Raises
+    ------
+    ScopeError
+        As `Registry.open` raises.
+    """
+    seen = glance(checked_uri(tracking.uri)) if tracking.enabled else None
+    return Registry.open(tracking) if seen is None else seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +123,27 @@ def _with_alias(registry: Registry, alias: str, classes: Sequence[str]) -> list[
     ]
 
 
-def _from_registry(registry: Registry, version: ModelVersion, alias: str) -> ResolvedModel:
-    record = model_record(registry.bundle_folder(version, _cache()))
+def whole_bundle(registry: RegistryView, version: ModelVersion) -> ModelRecord:
+    """Return the bundle of a version on this machine, checked.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If its files are gone.
+    ModelError
+        If they are not the ones that were registered.
+    """
+    record = model_record(registry.bundle_folder(version, bundle_cache()))
     if record.digest != version.digest:
         raise ModelError(
             f"the files of {version.name} version {version.version} in {record.folder} are not the ones that were"
             " registered (their digest differs); train or register the model again"
         )
+    return record
+
+
+def _from_registry(registry: Registry, version: ModelVersion, alias: str) -> ResolvedModel:
+    record = whole_bundle(registry, version)
     return ResolvedModel(pin=_pin(record, version.version, alias), folder=record.folder)
 
 
@@ -161,7 +205,7 @@ def _pin(record: ModelRecord, version: int | None, alias: str) -> LockEntry:
     )
 
 
-def _cache() -> Path:
+def bundle_cache() -> Path:
     """Return where bundles of a server are kept; their digest is their name."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "scope_ml" / "models"

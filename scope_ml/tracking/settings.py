@@ -156,7 +156,7 @@ def between_processes(uri: str) -> Iterator[None]:
         stream = lock.open("a")
     except OSError as error:
         raise OutputError(
-            f"tracking.uri={uri}: {lock.parent} cannot be written ({error.strerror}); choose another tracking.uri"
+            f"tracking.uri={redact(uri)}: {lock.parent} cannot be written ({error.strerror}); choose another tracking.uri"
         ) from error
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -23,8 +23,11 @@ REQUIRED = {
     "build_dataset": ["features=[f]", "labels=[l]", "output=o"],
     "train": ["class=rrlyr", "dataset=table", "dataset.features=f", "dataset.labels=l"],
     "register": ["models=m", "output=o"],
+    "registry": ["action=list"],
+    "import_models": ["path=p", "output=o", "stats=s"],
     "infer": ["features=f", "output=o"],
     "report": ["predictions=p", "models=m", "output=o"],
+    "compare": ["models=m"],
     "analyze_logs": ["logs=[l]"],
     "doctor": [],
 }

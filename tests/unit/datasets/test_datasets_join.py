@@ -11,7 +11,7 @@ import pytest
 from scope_ml.core.provenance import TableMetadata
 from scope_ml.datasets.assemble import DatasetConfig, assemble, load_built, load_dataset, save_built
 from scope_ml.datasets.dataset import LABELS_FILE, Dataset
-from scope_ml.datasets.join import JoinConfig, join
+from scope_ml.datasets.join import JoinConfig, concatenate, join
 from scope_ml.datasets.labels import read_labels
 from scope_ml.datasets.split import SplitConfig
 from scope_ml.errors import (
@@ -331,3 +331,25 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         save_built(tmp_path / "file", dataset, split)
     assert isinstance(dataset, Dataset)
+
+
+def test_light_curves_carry_the_weight_of_their_star_through_a_built_folder(tmp_path):
+    features = features_file(tmp_path, [11, 12, 13, 14], source_id=["b", "a", "b", "c"])
+    plain = joined(features, labels_file(tmp_path, "id,class\na,ea\nb,mir\nc,ea\n"))
+    labels = read_labels(labels_file(tmp_path, "id,class,weight\na,ea,0.5\nb,mir,2\nc,ea,0\n"), TAXONOMY)
+    dataset = join(read_table(features, kind="features"), labels, JoinConfig())
+    assert dataset.weight.tolist() == [2.0, 0.5, 2.0, 0.0]
+    dataset.save(tmp_path / "built")
+    loaded = Dataset.load(tmp_path / "built")
+    np.testing.assert_array_equal(loaded.weight, dataset.weight)
+    assert loaded.digest == dataset.digest
+    assert replace(dataset, weight=None).digest != dataset.digest
+    assert replace(dataset, weight=dataset.weight * 2).digest != dataset.digest
+    assert plain.weight is None
+
+
+def test_sets_without_weights_weigh_1_beside_those_with(tmp_path):
+    first = joined(features_file(tmp_path, [1, 2]), labels_file(tmp_path, "id,class,weight\n1,ea,3\n2,nonvar,4\n"))
+    second = joined(features_file(tmp_path, [3]), labels_file(tmp_path, "id,class\n3,ea\n"), origin="other")
+    assert concatenate([first, second]).weight.tolist() == [3.0, 4.0, 1.0]
+    assert concatenate([second, second]).weight is None

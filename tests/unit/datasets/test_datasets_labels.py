@@ -220,3 +220,50 @@ def test_tables_that_contradict_one_another_or_do_not_fit_are_refused(tmp_path):
         merge_labels([one, two])
     with pytest.raises(ConfigError, match="some label tables have ids"):
         merge_labels([one, place])
+
+
+def test_weights_are_those_of_the_stars(tmp_path):
+    wide = read(write(tmp_path, {"id": ["a", "b", "a"], "ea": [1, 0, None], "weight": [2.0, 0.0, 2.0]}))
+    assert wide.weight.tolist() == [2.0, 0.0]
+    assert wide.weight.dtype == np.float32
+    long = read(write_text(tmp_path, "id,class,weight\n1,ea,3\n2,nonvar,0.5\n1,emsms,3\n"))
+    assert long.weight.tolist() == [3.0, 0.5]
+    assert read(write_text(tmp_path, "id,class\n1,ea\n")).weight is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, -2.0, -3.0], r"2 row\(s\) have no weight of 0 or more: it is -2 in row 2"),
+        ([1.0, 1.0, None], r"1 row\(s\) have no weight of 0 or more: it is missing in row 3"),
+        ([1.0, np.inf, 1.0], "it is inf in row 2"),
+        (["1", "2", "3"], "column 'weight' is string; weights are numbers of 0 or more"),
+        ([1.0, 1.0, 4.0], "'a' has weight 4 in row 3 and 1 in another; give each star one weight"),
+    ],
+)
+def test_weights_that_are_none_are_refused_in_one_line(tmp_path, weights, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read(write(tmp_path, {"id": ["a", "b", "a"], "ea": [1, 0, 1], "weight": weights}))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_off_the_voters_grid_are_probabilities_and_counted(tmp_path):
+    labels = read(write(tmp_path, {"id": [1, 2, 3, 4], "ea": [0.25, 0.6, 1.0, None], "eb": [0.1, 0.75, 0.5, 0.99]}))
+    assert labels.n_off_grid == 3
+    assert [state(labels, row, "ea") for row in range(4)] == [0, 1, 1, None]
+    assert [state(labels, row, "eb") for row in range(4)] == [0, 1, 0, 1]
+
+
+def test_labels_outside_0_to_1_say_how_many_rows_there_are(tmp_path):
+    columns = {"id": [1, 2, 3, 4], "ea": [1, -1, 9, -1]}
+    with pytest.raises(DataError, match=r"3 row\(s\) hold no label: column 'ea' is -1 in row 2; labels lie between 0"):
+        read(write(tmp_path, columns))
+
+
+def test_merged_tables_weigh_1_where_one_of_them_does_not_say(tmp_path):
+    one = read(write(tmp_path, {"id": [1], "ea": [0.6], "weight": [3.0]}, "one.parquet"))
+    two = read(write(tmp_path, {"id": [2], "ea": [0.9]}, "two.parquet"))
+    merged = merge_labels([one, two])
+    assert merged.weight.tolist() == [3.0, 1.0]
+    assert merged.n_off_grid == 2
+    assert merge_labels([two, two]).weight is None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scope_ml.doorway.command_line import beside_overrides, expand_class_sets, extra_conf_dir, refuse_secrets
+from scope_ml.doorway.command_line import (
+    beside_overrides,
+    expand_class_sets,
+    extra_conf_dir,
+    refuse_secrets,
+    with_action,
+)
 from scope_ml.errors import ConfigError
 
 
@@ -61,3 +67,15 @@ def test_extra_folder_is_found_in_both_spellings() -> None:
 )
 def test_added_overrides_stand_beside_the_others(words: list[str], expected: list[str]) -> None:
     assert beside_overrides(words, ["new=1"]) == expected
+
+
+def test_a_leading_action_becomes_an_override() -> None:
+    actions = ("list", "show")
+    assert with_action(["list", "name=x"], actions) == ["action=list", "name=x"]
+    assert with_action(["action=show"], actions) == ["action=show"]
+    assert with_action(["list"], ()) == ["list"]
+    with pytest.raises(ConfigError, match="'lst' is none; did you mean 'list'"):
+        with_action(["lst"], actions)
+    for words in ([], ["name=x"]):
+        with pytest.raises(ConfigError, match="none is given; give one of list, show"):
+            with_action(words, actions)

@@ -52,13 +52,13 @@ class Sample:
         )
 
     def fit(
-        self, algorithm: str, *, seed: int = 1, log=None, images=None, n_threads: int = 1, **settings: Any
+        self, algorithm: str, *, seed: int = 1, log=None, images=None, n_threads: int = 1, fit=None, **settings: Any
     ) -> ModelBundle:
         return fit_bundle(
             self.data(algorithm, images),
             self.labels,
             configure(QUICK[algorithm] | settings),
-            config=FitConfig(n_resamples=50),
+            config=FitConfig(**{"n_resamples": 50} | (fit or {})),
             seed=seed,
             provenance=Provenance(data_digest="d", split_digest="s", config_digest="c"),
             log=log or NullRunLogger(),

@@ -17,6 +17,7 @@ from scope_ml.errors import DataError, FeatureMismatchError, ModelError, ModelNo
 from scope_ml.features.registry import feature_digest
 from scope_ml.models.batch_scoring import score
 from scope_ml.models.bundle import ModelBundle, bundle_digest
+from scope_ml.models.calibration import fit_platt
 from scope_ml.models.feature_record import FeatureRecord
 from scope_ml.models.record import read_record
 
@@ -210,6 +211,7 @@ def test_there_is_no_pickle_and_no_place_in_a_bundle(name, saved, root):
         [
             "bundle.json",
             "curves.json",
+            "distributions.json",
             "importance.json",
             "origin.json",
             "preparation.json",
@@ -235,3 +237,62 @@ def test_the_commit_is_known_but_no_part_of_the_digest(saved, tmp_path):
     (copy / "origin.json").unlink()
     assert read_record(copy).provenance.git_commit == "unknown"
     assert bundle_digest(copy) == bundle_digest(folder)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_scores_are_calibrated_and_those_of_the_algorithm_can_be_had(name, sample, fitted):
+    bundle = fitted[name]
+    raw, scores = bundle.raw_scores(sample.table()), bundle.predict(sample.table())
+    assert bundle.record.calibration.method == "platt"
+    np.testing.assert_array_equal(scores, bundle.record.calibration.apply(raw))
+    np.testing.assert_array_equal(scores, bundle.calibrated(raw))
+    assert not np.array_equal(scores, raw)
+    as_it_is = sample.fit(name, fit={"calibration": "none"}) if name == "xgb" else bundle
+    if name == "xgb":
+        np.testing.assert_array_equal(as_it_is.predict(sample.table()), raw)
+
+
+def test_the_calibration_is_fitted_on_validation_alone_and_class_weights_are_no_part_of_it(sample):
+    bundle = sample.with_spec(weight_per_class=True).fit("xgb")
+    rows = np.flatnonzero(sample.known & (sample.part == 1))
+    assert bundle.record.calibration == fit_platt(bundle.raw_scores(sample.table())[rows], sample.y[rows])
+
+
+def test_metrics_and_threshold_are_of_the_calibrated_scores(sample, fitted):
+    bundle = sample.fit("xgb", fit={"threshold": "best_f1"})
+    metrics = bundle.record.metrics
+    assert {m.threshold for m in metrics.values()} == {bundle.record.threshold}
+    assert metrics["val"].value("f1") >= fitted["xgb"].record.metrics["val"].value("f1")
+    rows = np.flatnonzero(sample.known & (sample.part == 1))
+    called = bundle.predict(sample.table())[rows] >= bundle.record.threshold
+    confusion = metrics["val"].confusion
+    assert (called & (sample.y[rows] == 1)).sum() == confusion["tp"]
+    assert called.sum() == confusion["tp"] + confusion["fp"]
+
+
+def test_the_distributions_are_of_the_training_part_before_preparation(sample, fitted):
+    for bundle in fitted.values():
+        known = bundle.record.distributions
+        amplitude = sample.x[sample.part == 0, 0]
+        assert known.features["amplitude"].n_missing == int(np.isnan(amplitude).sum())
+        assert known.features["amplitude"].edges[0] == np.nanmin(amplitude)
+        assert sum(known.scores) == int((sample.known & (sample.part != 1)).sum())
+
+
+def test_a_bundle_of_the_first_layout_is_read_without_calibration(sample, saved, fitted):
+    folder, _ = saved["xgb"]
+    path = folder / "bundle.json"
+    plain = json.loads(path.read_text())
+    plain |= {"schema_version": 1, "calibration": None, "model_file": "model.ubj"}
+    for name in ("members", "warnings", "model_facts", "model_files"):
+        del plain[name]
+    del plain["files"]["distributions.json"]
+    path.write_text(json.dumps(plain))
+    (folder / "distributions.json").unlink()
+    old = ModelBundle.load(folder)
+    np.testing.assert_array_equal(old.predict(sample.table()), fitted["xgb"].raw_scores(sample.table()))
+    assert (old.record.calibration, old.record.distributions, old.record.members) == (None, None, ())
+    assert old.record.warnings == old.record.preparation.warnings
+    again = old.save(folder)
+    assert read_record(folder) == old.record
+    assert again.digest == bundle_digest(folder)

@@ -15,14 +15,15 @@ from scope_ml.core.protocols import NullRunLogger
 from scope_ml.errors import ConfigError, DataError, InsufficientDataError, ModelError
 from scope_ml.models.algorithms import configure, settle
 from scope_ml.models.bundle import ModelBundle
-from scope_ml.models.fit import FitConfig, _balanced, _weights, fit_bundle
+from scope_ml.models.fit import FitConfig, FitRequest, fit_bundles
+from scope_ml.models.fit_rows import balanced as _balanced
+from scope_ml.models.fit_rows import weights as _weights
 from scope_ml.models.inputs import Inputs
-from scope_ml.models.keras_runtime import start
-from scope_ml.models.network import build_network
 from scope_ml.models.record import Provenance
 from scope_ml.taxonomy.classes import ClassDnn, ClassSpec
 
 NAMES = ("xgb", "dnn")
+QUICK = {"xgb": {"name": "xgb", "n_rounds": 40}}
 
 
 class Log(NullRunLogger):
@@ -106,8 +107,8 @@ def test_class_weights_make_both_classes_weigh_the_same(sample):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_reach_the_training(name, sample, fitted):
-    plain = fitted[name].predict(sample.table()).mean()
-    weighted = sample.with_spec(weight_per_class=True).fit(name).predict(sample.table()).mean()
+    plain = fitted[name].raw_scores(sample.table()).mean()
+    weighted = sample.with_spec(weight_per_class=True).fit(name).raw_scores(sample.table()).mean()
     assert weighted > plain + 0.01
 
 
@@ -185,19 +186,32 @@ def test_metrics_are_told_to_the_run(sample):
     assert log.seen["test_average_precision"] == [record.metrics["test"].value("average_precision")]
 
 
-def test_a_learning_rate_that_breaks_the_network_is_one_clear_line(sample):
-    data = sample.data("dnn")
-    huge = replace(data, inputs=Inputs(x=data.inputs.x * np.float32(1e30)))
-    with pytest.raises(ModelError, match=r"give a smaller algorithm\.learning_rate"):
-        fit_bundle(
-            huge,
-            sample.labels,
-            configure({"name": "dnn", "epochs": 3, "learning_rate": 1.0}),
-            config=FitConfig(n_resamples=0),
-            seed=1,
-            provenance=Provenance(),
-            log=NullRunLogger(),
-        )
+def test_a_training_that_fails_is_raised_alone_and_stands_in_its_place_among_many(sample, fitted, monkeypatch):
+    from scope_ml.models import xgb
+
+    train_many = xgb.train_many
+
+    def half(inputs, tasks, **options):
+        found = train_many(inputs, tasks, **options)
+        return [
+            ModelError("seed 7 failed") if task.seed == 7 else model for task, model in zip(tasks, found, strict=True)
+        ]
+
+    monkeypatch.setattr(xgb, "train_many", half)
+    with pytest.raises(ModelError, match="seed 7 failed"):
+        sample.fit("xgb", seed=7)
+    one = FitRequest(
+        labels=sample.labels,
+        settings=configure(QUICK["xgb"]),
+        seed=1,
+        provenance=Provenance(data_digest="d", split_digest="s", config_digest="c"),
+        log=NullRunLogger(),
+    )
+    mixed = [replace(one, seed=7), one, replace(one, labels=replace(sample.labels, y=np.zeros_like(sample.y)))]
+    failed, good, rare = fit_bundles(sample.data("xgb"), mixed, config=FitConfig(n_resamples=50))
+    assert str(failed) == "seed 7 failed"
+    assert good.record == fitted["xgb"].record
+    assert isinstance(rare, InsufficientDataError)
 
 
 def test_what_is_typed_wins_then_the_class_then_the_default():
@@ -216,7 +230,7 @@ def test_what_is_typed_wins_then_the_class_then_the_default():
         ({"name": "dnn", "lr": 0.1}, "unknown key 'algorithm.lr'"),
         ({"name": "xgb", "max_depth": "abc"}, "algorithm.max_depth='abc' is not a whole number"),
         ({"name": "dnn", "preparation": {"scale": "minmax"}}, "algorithm.preparation.scale='minmax' is not one of"),
-        ({"name": "xbg"}, "unknown algorithm 'xbg'; known: xgb, dnn; did you mean 'xgb'"),
+        ({"name": "xbg"}, "unknown algorithm 'xbg'; known: xgb, dnn, dnn_shared; did you mean 'xgb'"),
         ({}, "unknown algorithm ''"),
     ],
 )
@@ -229,24 +243,6 @@ def test_wrong_settings_are_one_line(values, message):
 def test_the_configuration_file_says_what_the_defaults_are(name, root):
     values = OmegaConf.to_container(OmegaConf.load(root / "conf" / "algorithm" / f"{name}.yaml"))
     assert configure(values) == configure({"name": name})
-
-
-@pytest.mark.parametrize(
-    ("dense", "dmdt", "n_features", "n_parameters"),
-    [
-        (True, True, 61, 27_642),
-        (True, True, 35, 20_986),
-        (False, True, 61, 2_489 + 1_057 - 32 * 16),
-    ],
-)
-def test_the_network_has_the_parameters_of_scopes(dense, dmdt, n_features, n_parameters):
-    network = build_network(start(), n_features, dense_branch=dense, dmdt_branch=dmdt)
-    assert network.count_params() == n_parameters
-
-
-def test_a_network_without_branches_is_refused():
-    with pytest.raises(ConfigError, match="one must stay on"):
-        build_network(start(), 5, dense_branch=False, dmdt_branch=False)
 
 
 def test_the_dmdt_branch_learns_from_images_and_survives_saving(sample, tmp_path):

@@ -14,6 +14,7 @@ from scope_ml.models.metrics import (
     CURVE_POINTS,
     Ranking,
     average_precision,
+    average_precisions,
     calibration_error,
     confusion,
     curves,
@@ -66,6 +67,14 @@ def test_a_weight_is_as_many_copies_of_the_row():
     copied = Ranking(np.repeat(y, counts), np.repeat(score, counts)).weighted(np.ones((1, counts.sum())))
     for name, value in copied.items():
         assert weighted[name][0] == pytest.approx(value[0], abs=SUMMATION), name
+
+
+def test_many_models_at_once_are_each_on_its_own():
+    y, score = rows(13, n=120, decimals=1)
+    scores = np.stack([score, np.random.default_rng(0).random(120).round(1), np.zeros(120), 1 - score])
+    found = average_precisions(y, scores.astype(np.float32))
+    np.testing.assert_allclose(found, [average_precision(y, one.astype(np.float32)) for one in scores], rtol=1e-12)
+    assert np.isnan(average_precisions(np.ones(3), scores[:, :3])).all()
 
 
 def test_the_order_of_rows_does_not_matter():

@@ -23,6 +23,7 @@ from scope_ml.errors import (
     ScopeError,
 )
 from scope_ml.io.tables import read_table, write_table
+from scope_ml.models.algorithms import ALGORITHMS
 from scope_ml.models.bundle import ModelBundle
 from scope_ml.stages.infer import Infer, run
 from scope_ml.stages.train import Train
@@ -109,6 +110,10 @@ def test_classes_and_algorithms_select(infer: Callable[..., Report], tmp_path: P
         infer(classes=["pnp", "agn"])
     with pytest.raises(ModelNotFoundError, match="no model of algorithms=dnn"):
         infer(algorithms=["dnn"])
+    for name in ALGORITHMS:
+        assert build(Infer, {"features": "f", "output": "o", "algorithms": [name]}).algorithms == (name,)
+    with pytest.raises(ConfigError, match=r"unknown algorithm 'xbg' in 'algorithms'.*did you mean 'xgb'"):
+        infer(algorithms=["xbg"])
 
 
 def test_an_empty_table_gives_an_empty_one_with_the_same_columns(

@@ -82,7 +82,7 @@ def save_bundle(folder: Path, tag: str, seed: int, quality: float, name: str = "
     )
     folder.mkdir(parents=True)
     (folder / "model.ubj").write_bytes(b"not a model")
-    write_record(record, folder, "model.ubj")
+    write_record(record, folder, ["model.ubj"])
     return bundle_digest(folder)
 
 

@@ -16,7 +16,7 @@ from scope_ml.core.protocols import NullProgress
 from scope_ml.errors import ConfigError, FeatureMismatchError, FormatError, OutputError, ScopeError
 from scope_ml.models.bundle import bundle_digest
 from scope_ml.models.record import read_record
-from scope_ml.stages import train as stage
+from scope_ml.stages import sweep_units
 from scope_ml.stages.train import Train, run
 from scope_ml.tracking.mlflow_runs import MlflowTracker
 from scope_ml.tracking.settings import TrackingConfig
@@ -155,7 +155,7 @@ def test_one_run_a_seed_under_a_parent_with_plots_and_a_registered_champion(
     assert child.data.tags["scope.data_digest"] == known.provenance.data_digest
     assert child.data.tags["scope.config_digest"] == known.provenance.config_digest
     names = {one.path for one in client.list_artifacts(child.info.run_id, "plots")}
-    assert names == {"plots/pr.png", "plots/roc.png", "plots/confusion.png"}
+    assert names == {"plots/pr.svg", "plots/roc.svg", "plots/confusion.svg"}
     # What says where and how is no parameter, and no secret of the environment is kept anywhere.
     assert not any(name.startswith(("tracking", "machine", "output")) for name in child.data.params)
     folder = Path(tracking["uri"].removeprefix("sqlite:///")).parent
@@ -203,7 +203,7 @@ def test_mlflow_loads_the_champion_and_scores_as_the_bundle_does(
         loaded = mlflow.pyfunc.load_model("models:/scope-pnp-xgb@champion")
     table = read_table(training_tables[0]).data
     expected = ModelBundle.load(config.folder / "seed_42").predict(table)
-    np.testing.assert_array_equal(loaded.predict(table.to_pandas()), expected)
+    np.testing.assert_array_equal(loaded.predict(table.to_pandas())["score"], expected)
 
 
 def test_a_dry_run_keeps_nothing(train_config: MakeTrain, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_dry_run_keeps_nothing(train_config: MakeTrain, tmp_path: Path) -> Non
 def test_bad_input_is_one_line_before_anything_is_trained(
     train_config: MakeTrain, training_tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "fit_bundle", None)
+    monkeypatch.setattr(sweep_units, "fit_bundles", None)
     labels = str(training_tables[1])
     (tmp_path / "file").write_text("")
     for changes, error, words in (

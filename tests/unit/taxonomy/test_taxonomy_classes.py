@@ -38,15 +38,16 @@ def test_tags_that_yaml_could_take_for_something_else_are_texts(taxonomy):
 
 
 def test_values_of_the_production_runs_are_kept(taxonomy):
-    assert taxonomy["dip"].balance == 312.0
-    assert taxonomy["vnv"].balance is None
     assert taxonomy["dip"].dnn.batch_size == 2
     assert taxonomy["rrlyr"].dnn.batch_size == 64
     assert taxonomy["rrlyr"].dnn.epsilon == pytest.approx(9.237e-08)
     assert {spec.threshold for spec in taxonomy.classes.values()} == {0.7}
-    assert {tag for tag, spec in taxonomy.classes.items() if spec.weight_per_class} == {
-        *("artfct", "cbin", "f", "hwvir", "nnser", "o", "rdbkp", "rvtau")
-    }
+
+
+def test_no_class_drops_negatives_or_weighs_positives(taxonomy):
+    # SCoPe's balances and weights cost average precision on real stars (docs/benchmarks.md); its values are comments.
+    assert {spec.balance for spec in taxonomy.classes.values()} == {None}
+    assert not any(spec.weight_per_class for spec in taxonomy.classes.values())
 
 
 def test_learning_rates_of_scope_which_were_never_applied_are_not_taken_over(taxonomy):

@@ -71,6 +71,8 @@ def test_a_sweep_is_found_again(tracker: MlflowTracker, tracking: TrackingConfig
         another.close()
     assert len(find(tracker, "tags.`scope.kind` = 'sweep' AND attributes.run_name LIKE '%found again'")) == 1
     assert len(find(tracker, "tags.`scope.key` = 'key-again'")) == 2
+    assert tracker.is_finished("key-again")
+    assert not tracker.is_finished("key-of-nothing")
 
 
 def test_a_bundle_is_found_by_its_digest_only_when_whole(
@@ -126,16 +128,43 @@ def test_a_run_left_open_by_a_killed_process_is_marked(tracker: MlflowTracker, t
         "from scope_ml.tracking.settings import TrackingConfig\n"
         "from scope_ml.tracking.tracker import open_tracker\n"
         "tracker = open_tracker(TrackingConfig(uri=sys.argv[1], experiment='tests'))\n"
+        "tracker.sweep('left behind', 2)\n"
         "with tracker.run('left', 'key-left') as run:\n"
         "    run.metrics({'loss': 1.0})\n"
+        "    run.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, tracking.uri], check=False, timeout=120)
     assert done.returncode == -9
     assert [run.info.status for run in find(tracker, "tags.`scope.key` = 'key-left'")] == ["RUNNING"]
-    with tracker.run("left", "key-left") as run:
+    another = open_tracker(tracking)
+    with another.run("left", "key-left") as run:
         run.metrics({"loss": 0.5})
     assert sorted(run.info.status for run in find(tracker, "tags.`scope.key` = 'key-left'")) == ["FINISHED", "KILLED"]
+    assert [run.info.status for run in find(tracker, "tags.`scope.sweep` = 'left behind'")] == ["KILLED"]
+
+
+def test_what_was_told_elsewhere_keeps_its_times_and_is_written_at_once(
+    tracker: MlflowTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    write = tracker.connection.client.log_batch
+
+    def counted(run_id: str, **entries: Any) -> None:
+        batches.append(sum(len(some) for some in entries.values() if isinstance(some, list)))
+        write(run_id, **entries)
+
+    monkeypatch.setattr(tracker.connection.client, "log_batch", counted)
+    with tracker.run("replayed", "key-replayed", began=1_000) as run:
+        run.replay([({"loss": 1.0 / (step + 1), "broken": float("nan")}, step, 2_000 + step) for step in range(1_200)])
+        run.params({"depth": 3})
+        run.ended = 9_000
+    (found,) = find(tracker, "tags.`scope.key` = 'key-replayed'")
+    assert (found.info.start_time, found.info.end_time) == (1_000, 9_000)
+    history = tracker.connection.client.get_metric_history(found.info.run_id, "loss")
+    assert [(one.step, one.timestamp) for one in history] == [(step, 2_000 + step) for step in range(1_200)]
+    assert list(found.data.metrics) == ["loss"]
+    assert batches == [1_000, 201]
 
 
 def test_two_processes_that_make_the_database_at_once_both_land(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""The page for those who come from SCoPe names every option of the old commands, and only settings that there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from scope_ml.models.algorithms import ALGORITHMS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Every option of the old commands of training and inference.
+OLD = {
+    "scope-train": "tag path-dataset algorithm gpu verbose job-type group run-sweeps period-suffix threshold balance"
+    " weight-per-class scale-features test-size val-size random-state feature-stats batch-size shuffle-buffer-size epochs"
+    " float-convert-types lr beta-1 beta-2 epsilon decay momentum monitor patience callbacks run-eagerly pre-trained-model"
+    " save plot plot-model weights-only skip-cv",
+    "create-training-script": "filename algorithm min-count path-dataset pre-trained-group-name add-keywords train-all"
+    " period-suffix",
+    "train-algorithm-job-submission": "max-instances wait-time-minutes submit-interval-seconds user reset-running sweep group",
+    "assemble-training-stats": "group-name algorithm set-name importance-directory stats-directory",
+    "create-inference-script": "filename group-name algorithm scale-features feature-directory write-csv batch-size"
+    " use-custom-python path-to-python period-suffix",
+    "run-inference": "paths-models model-class-names field ccd quad whole-field flag-ids xgb-model verbose time-run write-csv"
+    " float-convert-types feature-stats scale-features trainingSet feature-directory feature-file-prefix period-suffix"
+    " no-write-metadata batch-size",
+    "combine-preds": "path-to-preds combined-preds-dirname specific-field use-config-fields dateobs merge-dnn-xgb"
+    " dnn-directory xgb-directory doNotSave write-csv agg-method p-threshold",
+}
+
+#: Doors whose settings the page may name.
+STAGES = ("training_options:Train", "infer:Infer", "compare:Compare", "generate_features:GenerateFeatures")
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (ROOT / "docs" / "how-to" / "from-scope.md").read_text()
+
+
+@pytest.mark.parametrize("command", OLD)
+def test_every_old_option_has_its_place(page: str, command: str) -> None:
+    assert command in page
+    options = set(re.findall(r"--([\w-]+)", page))
+    assert not set(OLD[command].split()) - options
+
+
+def known(schema: typing.Any, dotted: list[str]) -> bool:
+    """Say whether a dataclass, or one inside it, has the setting."""
+    hints = typing.get_type_hints(schema)
+    fields = {field.metadata.get("key") or field.name: field.name for field in dataclasses.fields(schema)}
+    first, *rest = dotted
+    if first == "algorithm" and rest:
+        return any(known(spec.config_type, rest) for spec in ALGORITHMS.values())
+    if first == "class":
+        first = "class_spec"
+    name = fields.get(first, first)
+    if name not in hints:
+        return False
+    kinds = [hints[name], *typing.get_args(hints[name])] if isinstance(hints[name], types.UnionType) else [hints[name]]
+    return not rest or any(dataclasses.is_dataclass(kind) and known(kind, rest) for kind in kinds)
+
+
+def test_every_setting_that_is_named_is_there(page: str) -> None:
+    schemas = []
+    for path in STAGES:
+        module, _, name = path.partition(":")
+        schemas.append(getattr(import_module(f"scope_ml.stages.{module}"), name))
+    named = set(re.findall(r"(?:`| |')'?([a-z_]+(?:\.[a-z_0-9]+)*)=", page))
+    # Of the search, which has its own test.
+    named -= {"n_trials"}
+    assert len(named) > 45
+    assert sorted(one for one in named if not any(known(schema, one.split(".")) for schema in schemas)) == []
+
+
+def test_a_wrong_setting_would_be_found() -> None:
+    from scope_ml.stages.training_options import Train
+
+    assert known(Train, ["fit", "calibration"])
+    assert known(Train, ["class", "balance"])
+    assert known(Train, ["algorithm", "preparation", "scale"])
+    assert not known(Train, ["fit", "calibrated"])
+    assert not known(Train, ["algorithm", "eta"])
