@@ -25,7 +25,18 @@ START = 2_458_000.5
 LONGER = 1.0137
 
 #: Packages whose versions are printed.
-PACKAGES = ("numpy", "numba", "scipy", "nifty-ls", "finufft", "cuperiod", "light-curve", "astropy", "cupy-cuda12x")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "scipy",
+    "nifty-ls",
+    "finufft",
+    "cuperiod",
+    "light-curve",
+    "astropy",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

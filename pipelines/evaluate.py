@@ -1,4 +1,7 @@
-"""Collect what the pipeline's models say of the test stars into files that ``dvc metrics`` and ``dvc plots`` show."""
+"""Collect what the pipeline's models say of the test stars into files that ``dvc metrics`` and ``dvc plots`` show.
+
+``comparison.html`` shows all of them on one page.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from omegaconf import OmegaConf
+
+from scope_ml.stages.compare import write_comparison
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -23,7 +28,7 @@ RECALL = np.linspace(0.0, 1.0, 51)
 
 
 def main() -> int:
-    """Write ``metrics/<tag>_<algorithm>.json``, ``average_precision.csv`` and ``precision_recall_<algorithm>.csv``."""
+    """Write ``metrics/<tag>_<algorithm>.json``, ``average_precision.csv``, ``precision_recall_<algorithm>.csv``, the page."""
     settings = OmegaConf.load(SETTINGS)
     (OUTPUT / "metrics").mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
@@ -47,6 +52,7 @@ def main() -> int:
         ]
         _write(OUTPUT / f"precision_recall_{algorithm}.csv", ["recall", *curves], points)
     _write(OUTPUT / "average_precision.csv", ["model", "average_precision"], rows)
+    write_comparison([MODELS], OUTPUT / "comparison.html")
     return 0
 
 

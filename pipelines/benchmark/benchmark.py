@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "benchmark"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
-#: The part of the page that this program writes.
-SECTION = re.compile(r"(<!-- benchmark:begin -->\n).*(<!-- benchmark:end -->)", re.DOTALL)
+#: The parts of the page that this program writes, each from a file of the results.
+SECTIONS = ("quality", "benchmark")
 
 
 def main() -> int:
@@ -43,11 +43,17 @@ def main() -> int:
     command = [sys.executable, "-m", "dvc", "repro", "pipelines/benchmark/dvc.yaml", *sys.argv[1:]]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if done.returncode == 0:
-        table = (RESULTS / "benchmark.md").read_text(encoding="utf-8")
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(SECTION.sub(lambda found: found[1] + table + found[2], page), encoding="utf-8")
-        sys.stdout.write(f"Done; the table stands in {PAGE.relative_to(ROOT)}\n")
+        for name in SECTIONS:
+            _write_section(name, (RESULTS / f"{name}.md").read_text(encoding="utf-8"))
+        sys.stdout.write(f"Done; the tables stand in {PAGE.relative_to(ROOT)}\n")
     return done.returncode
+
+
+def _write_section(name: str, text: str) -> None:
+    """Put a table between the page's markers of its name."""
+    section = re.compile(rf"(<!-- {name}:begin -->\n).*(<!-- {name}:end -->)", re.DOTALL)
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(section.sub(lambda found: found[1] + text + found[2], page), encoding="utf-8")
 
 
 def _write_digests(name: str, folder: Path) -> None:
