@@ -17,6 +17,7 @@ __all__ = [
     "extra_conf_dir",
     "refuse_flags",
     "refuse_secrets",
+    "sweep_flag_first",
     "with_action",
 ]
 
@@ -32,6 +33,12 @@ def beside_overrides(words: list[str], added: list[str]) -> list[str]:
     places = [place for place, word in enumerate(words) if _OVERRIDE.match(word)]
     place = places[0] if places else len(words)
     return [*words[:place], *added, *words[place:]]
+
+
+def sweep_flag_first(words: list[str]) -> list[str]:
+    """Return `words` with a sweep flag at the front: between overrides (``class=ea -m seed=1,2``) Hydra cannot take it."""
+    flags = [word for word in words if word in SWEEP_FLAGS]
+    return [*flags, *(word for word in words if word not in flags)]
 
 
 def with_action(words: list[str], actions: tuple[str, ...]) -> list[str]:

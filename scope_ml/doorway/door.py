@@ -21,6 +21,7 @@ from scope_ml.doorway.command_line import (
     extra_conf_dir,
     refuse_flags,
     refuse_secrets,
+    sweep_flag_first,
     with_action,
 )
 from scope_ml.doorway.tasks import JobTask, SweepTask
@@ -73,7 +74,7 @@ class Door:
                 self._write(self._help())
                 return 0
             refuse_secrets(words)
-            words = with_action(words, self.actions)
+            words = sweep_flag_first(with_action(words, self.actions))
             refuse_flags(words)
             reports = self._hydra(self._with_context(expand_class_sets(words)))
         except ScopeError as error:

@@ -31,7 +31,7 @@ from scope_ml.models.xgb import XgbModel
 from scope_ml.networks.architecture import Architecture
 from scope_ml.networks.scoring import score_many
 
-__all__ = ["score"]
+__all__ = ["SPREAD", "score"]
 
 #: Rows worked on at once: 61 features of so many rows are 16 MB.
 BLOCK_ROWS = 32_768

@@ -82,7 +82,7 @@ class FeatureDistribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Distributions:
-    """Distributions of the features of a training set, and of a model's scores on it.
+    """Distributions of the features of a training set, and of a model's scores on rows that did not train it.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Distributions:
         names
             k names.
         scores
-            Scores in [0, 1] of the model on its training rows, any length; None leaves them out.
+            Scores in [0, 1] of the model, any length; None leaves them out.
 
         Raises
         ------

@@ -115,7 +115,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreDrift:
-    """The scores of one model, in training and now, as rows per bin of equal width in [0, 1]."""
+    """The scores of one model, of validation and test part and now, as rows per bin of equal width in [0, 1]."""
 
     model: str
     training: tuple[int, ...]

@@ -206,11 +206,11 @@ def _check_start(start: Path, features: FeatureRecord, name: str) -> None:
     if old.names != new.names:
         missing = [f for f in old.names if f not in new.names]
         extra = [f for f in new.names if f not in old.names]
-        differences = [f"the data set lacks {_some(missing)}"] if missing else []
+        differences = [f"it wants {_some(missing)}"] if missing else []
         differences += [f"it does not know {_some(extra)}"] if extra else []
         raise ModelError(
             f"{what}: {' and '.join(differences) or 'its features come in another order'}; give a model of the same"
-            " features, or none"
+            " features, its feature_set=..., or none"
         )
     other = [f for f in new.names if old.formulae.get(f) != new.formulae.get(f)]
     if old.formulae and new.formulae and other:
@@ -309,10 +309,13 @@ def measured(
 
 
 def known_distributions(data: TrainingSet, scores: Float32Array, rows: FitRows) -> Any:
-    """Return the distributions of the features, with those of the scores of training and test part."""
+    """Return the distributions of the features, with that of the scores of validation and test part.
+
+    Those of the training part are too sure of themselves: new rows would seem to drift beside them.
+    """
     if data.distributions is None:
         return None
-    return data.distributions.with_scores(scores[np.concatenate([rows.parts["train"], rows.parts["test"]])])
+    return data.distributions.with_scores(scores[np.concatenate([rows.parts["val"], rows.parts["test"]])])
 
 
 def _importance(model: Model, data: TrainingSet, task: TrainTask, config: FitConfig) -> dict[str, dict[str, float]]:

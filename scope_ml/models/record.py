@@ -92,8 +92,8 @@ class BundleRecord:
     counts
         Rows and stars used, for the report: per split, and left out as uncertain or by the balance.
     distributions
-        How the features are distributed over the training part, and the scores over training and test part; None for
-        bundles of version 1.
+        How the features are distributed over the training part, and the scores over validation and test part; None
+        for bundles of version 1.
     warnings
         One line each for what was not as asked: features without values, a calibration that could not be fitted.
     provenance

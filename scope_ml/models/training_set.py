@@ -44,7 +44,7 @@ class TrainingSet:
     distributions
         How the features are distributed over the training part, before they were prepared.
     warnings
-        One line for each survey or set that lacks features altogether.
+        A line about infinite values, one about constant features, one for each survey or set that lacks features altogether.
     """
 
     inputs: Inputs
@@ -107,8 +107,34 @@ def training_set(
         group=group,
         part=part,
         distributions=Distributions.of(training, features.names),
-        warnings=() if origin is None else _lacking(matrix, features.names, origin),
+        warnings=(
+            *_remarkable(matrix, training, features.names),
+            *(() if origin is None else _lacking(matrix, features.names, origin)),
+        ),
     )
+
+
+def _remarkable(
+    matrix: npt.NDArray[np.float64], training: npt.NDArray[np.float64], names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return a line about features with infinite values, and one about those that are the same in all training rows."""
+    n_infinite = np.isinf(matrix).sum(axis=0)
+    infinite = [names[column] for column in np.flatnonzero(n_infinite).tolist()]
+    same = np.flatnonzero(np.isfinite(training).all(axis=0) & (training == training[:1]).all(axis=0)).tolist()
+    constant = [names[column] for column in same]
+    lines = []
+    if infinite:
+        lines.append(
+            f"{int(n_infinite.sum())} infinite value(s) in {len(infinite)} feature(s) count as missing: {_named(infinite)}"
+        )
+    if constant:
+        lines.append(f"{len(constant)} feature(s) have one value in the whole training part: {_named(constant)}")
+    return tuple(lines)
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def _lacking(matrix: npt.NDArray[np.float64], names: tuple[str, ...], origin: npt.NDArray[np.str_]) -> tuple[str, ...]:
@@ -123,9 +149,8 @@ def _lacking(matrix: npt.NDArray[np.float64], names: tuple[str, ...], origin: np
         lacking = [names[column] for column in np.flatnonzero(somewhere & ~seen[number]).tolist()]
         if lacking:
             n_rows = int((origin == place).sum())
-            more = f" and {len(lacking) - NAMES_SHOWN} more" if len(lacking) > NAMES_SHOWN else ""
             lines.append(
                 f"all {n_rows} light curves of {place or 'the set without a name'} lack {len(lacking)} feature(s) that"
-                f" others have: {', '.join(lacking[:NAMES_SHOWN])}{more}; models may tell the surveys apart by them"
+                f" others have: {_named(lacking)}; models may tell the surveys apart by them"
             )
     return tuple(lines)

@@ -97,8 +97,9 @@ def _register_all(
         for record in records:
             model, is_new = ensure_logged(tracker, record, plots=config.plots)
             n_logged += is_new
-            if registry is not None and model is not None and best[record.name].digest == record.digest:
-                done.append(registry.register(record, model, config.promotion))
+            is_best = best[record.name].digest == record.digest
+            if registry is not None and model is not None and (is_best or record.seed is None):
+                done.append(registry.register(record, model, config.promotion if is_best else "never"))
             progress.advance()
         champions = _champions(tracker, done)
     finally:
@@ -115,8 +116,11 @@ def _champions(tracker: Tracker, done: Sequence[Registration]) -> list[ModelVers
 
 
 def _is_done(seen: Glance, records: Sequence[ModelRecord], best: Mapping[str, ModelRecord], policy: Policy) -> bool:
-    """Say whether every bundle has its run and every best seed its version, with the alias that it deserves."""
+    """Say whether every bundle has its run, every best seed its version and alias, every ensemble its version."""
     if any(record.digest not in seen.logged for record in records):
+        return False
+    ensembles = [record for record in records if record.seed is None]
+    if any(record.digest not in {version.digest for version in seen.versions(record.name)} for record in ensembles):
         return False
     for name, record in best.items():
         champion = _champion(seen, name)
@@ -166,7 +170,9 @@ def _report(
     n_logged: int,
     began: float,
 ) -> Report:
-    written = write_lock(Path(config.output), pins)
+    # Without promotion nothing was chosen, and what a lock pins already stays.
+    is_chosen = config.promotion != "never"
+    written = is_chosen and write_lock(Path(config.output), pins)
     warnings = tuple(
         f"{one.version.name} version {one.version.version} is {one.decision.alias or 'registered only'}:"
         f" {one.decision.reason}"
@@ -179,14 +185,15 @@ def _report(
         n_in=len(records),
         seconds=time.monotonic() - began,
         warnings=warnings,
-        outputs={"lock": config.output},
+        outputs={"lock": config.output} if is_chosen else {},
         facts={
             "n_models": len(pins),
             "n_versions_new": n_new,
             "n_runs_new": n_logged,
             "lock_written": written,
             "reasons": {one.version.name: one.decision.reason for one in done},
-            "text": f"{len(pins)} champions pinned in {config.output}; {n_new} new version(s), {n_logged} new run(s)",
+            "text": f"{f'{len(pins)} champions pinned in {config.output}' if is_chosen else 'no champion chosen, no lock written'};"
+            f" {n_new} new version(s), {n_logged} new run(s)",
         },
     )
 

@@ -16,22 +16,16 @@ from scope_ml.errors import ConfigError, InsufficientDataError, ModelError, Mode
 from scope_ml.models.bundle import bundle_digest
 from scope_ml.models.fit_rows import fit_rows
 from scope_ml.models.record import BUNDLE_FILE, BundleRecord, Provenance, read_record
-from scope_ml.stages.sweep_units import Order, Outcome, Unit
+from scope_ml.stages.sweep_units import Order, Outcome
 from scope_ml.stages.training_inputs import TrainingInputs, TrainingLibrary
 from scope_ml.stages.training_options import ENSEMBLE_FOLDER, SEED_FOLDER, Train
 from scope_ml.stages.training_starts import Starts
 from scope_ml.tracking.records import ModelRecord
 
-__all__ = ["Group", "Model", "kept_record", "plan", "units"]
+__all__ = ["JOINT", "ON_DEVICE", "Group", "Model", "joint", "kept_record", "plan"]
 
 #: Algorithms that train all classes of a seed together, and those that can use a GPU.
 JOINT, ON_DEVICE = frozenset({"dnn_shared"}), frozenset({"dnn", "dnn_shared"})
-
-#: Most models of a batch on the GPU.
-DEVICE_BATCH = 256
-
-#: How long an algorithm takes for one row beside the others, roughly: what is long is begun first.
-COSTS = {"dnn": 10.0, "dnn_shared": 10.0}
 
 
 @dataclass(kw_only=True)
@@ -279,7 +273,7 @@ def kept_record(folder: Path, wanted: Provenance, seed: int | None) -> BundleRec
 
 def _join_together(groups: Sequence[Group]) -> None:
     """Let the models of a joint training know of each other: with other classes beside it, or other ones, it is another."""
-    for together in _joint(groups):
+    for together in joint(groups):
         digests = sorted(group.provenance.config_digest for group in together)
         for group in together:
             digest = digest_json([group.provenance.config_digest, digests])
@@ -304,7 +298,7 @@ def _without_twins(groups: Sequence[Group]) -> list[Group]:
 
 def _keep_joint_together(groups: Sequence[Group]) -> None:
     """Train all classes of a seed again where one of them is missing."""
-    for together in _joint(groups):
+    for together in joint(groups):
         for seed in {model.seed for group in together for model in group.models}:
             models = [model for group in together for model in group.models if model.seed == seed]
             if not all(model.is_kept for model in models if model.outcome is None):
@@ -312,7 +306,7 @@ def _keep_joint_together(groups: Sequence[Group]) -> None:
                     model.is_kept = False
 
 
-def _joint(groups: Sequence[Group]) -> list[list[Group]]:
+def joint(groups: Sequence[Group]) -> list[list[Group]]:
     """Return the groups that are trained together."""
     found: dict[str, list[Group]] = {}
     for group in groups:
@@ -341,60 +335,3 @@ def _sharing(groups: Iterable[Group]) -> list[list[Group]]:
     for group in groups:
         by_folder.setdefault(group.folder, []).append(group)
     return [several for several in by_folder.values() if len(several) > 1]
-
-
-def units(groups: Sequence[Group], *, n_workers: int, device: Literal["cpu", "gpu"]) -> list[Unit]:
-    """Return the units of what is left to be trained.
-
-    Trees: all seeds of a class, which share their histogram bins. Networks: one by one on the CPU, in batches on a GPU.
-    Those of a joint training: all classes of a seed.
-    """
-    found = [unit for together in _joint(groups) for unit in _joint_units(together, device)]
-    batches: dict[str, list[tuple[Group, Model]]] = {}
-    for group in groups:
-        if group.inputs is None or group.inputs.settings.name in JOINT or not group.todo:
-            continue
-        if group.inputs.settings.name not in ON_DEVICE:
-            found += [_unit(group, some) for some in _parts(group.todo, groups, n_workers)]
-        elif device == "cpu":
-            found += [_unit(group, [model]) for model in group.todo]
-        else:
-            key = digest_json([group.inputs.prepared.name, to_plain(group.inputs.fit), group.inputs.settings.name])
-            batches.setdefault(key, []).extend((group, model) for model in group.todo)
-    for several in batches.values():
-        for first in range(0, len(several), DEVICE_BATCH):
-            found.append(_batch(several[first : first + DEVICE_BATCH]))
-    return found
-
-
-def _parts(models: Sequence[Model], groups: Sequence[Group], n_workers: int) -> list[Sequence[Model]]:
-    """Return the seeds of a class in as many parts as are needed for every worker to have something to do."""
-    busy = sum(1 for group in groups if group.todo)
-    n_parts = min(len(models), max(1, -(-n_workers // busy)))
-    size = -(-len(models) // n_parts)
-    return [models[first : first + size] for first in range(0, len(models), size)]
-
-
-def _unit(group: Group, models: Sequence[Model]) -> Unit:
-    assert group.inputs is not None
-    return Unit(
-        prepared=group.inputs.prepared.name,
-        fit=group.inputs.fit,
-        orders=tuple(group.order(model) for model in models),
-        cost=len(models) * group.n_rows * COSTS.get(group.inputs.settings.name, 1.0),
-    )
-
-
-def _batch(several: Sequence[tuple[Group, Model]]) -> Unit:
-    cost = sum(group.n_rows for group, _ in several) * 1e3
-    orders = tuple(group.order(model) for group, model in several)
-    return replace(_unit(several[0][0], [several[0][1]]), orders=orders, device="gpu", cost=cost)
-
-
-def _joint_units(together: Sequence[Group], device: Literal["cpu", "gpu"]) -> list[Unit]:
-    seeds = dict.fromkeys(model.seed for group in together for model in group.todo)
-    found = []
-    for seed in seeds:
-        several = [(group, model) for group in together for model in group.todo if model.seed == seed]
-        found.append(replace(_batch(several), device=device, is_joint=True))
-    return found

@@ -111,7 +111,7 @@ class Recorder:
         self._do(self._attempt, _Task(partial(self._record, made), partial(self.failures.__setitem__, made.number)))
 
     def register(self, name: str, records: list[ModelRecord], policy: Policy) -> None:
-        """Register the best of `records`, all of which have been told of before."""
+        """Register the best of `records`, all of which have been told of before, and an ensemble in any case."""
         self._do(self._attempt, _Task(partial(self._register, name, records, policy), partial(self._give_up, name)))
 
     def check(self) -> None:
@@ -217,6 +217,10 @@ class Recorder:
             if lacking:
                 raise ServiceError(f"{', '.join(lacking)} could not be recorded")
             self.registrations[name] = registry.register(best, self._models[best.digest], policy)
+            for record in records:
+                if record.seed is None and record is not best:
+                    # An ensemble was asked for as a model of its own; which one is champion is decided above.
+                    registry.register(record, self._models[record.digest], "never")
         except ScopeError as error:
             self._give_up(name, error)
             return error

@@ -143,12 +143,14 @@ def sweep_report(groups: Sequence[Group], recorder: Recorder, *, seconds: float)
 
 
 def _lines(groups: Sequence[Group], recorder: Recorder) -> list[str]:
-    """Return a line for each class and algorithm: its best seed, and what was registered."""
+    """Return a line for each class and algorithm: its best model, and what was registered."""
     lines = []
     for group in groups:
         if not group.lines:
             continue
-        place = next((place for place, seed in enumerate(group.records) if seed == group.best), 0)
+        # The ensemble where it is better than any seed: it is what was registered then.
+        best = best_seed(list(group.records.values())).seed
+        place = next(place for place, seed in enumerate(group.records) if seed == best)
         there = sum(1 for model in group.models if model.is_there)
         registered = registration_lines(recorder.registrations.get(group.title))
         lines.append("; ".join([f"{group.lines[place]}, best of {there} of {len(group.models)}", *registered]))

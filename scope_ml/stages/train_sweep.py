@@ -22,7 +22,9 @@ from scope_ml.core.protocols import Progress
 from scope_ml.core.report import Report
 from scope_ml.errors import ConfigError, ModelError, ScopeError
 from scope_ml.io.atomic import check_writable
-from scope_ml.stages.sweep_plan import Group, Model, kept_record, plan, units
+from scope_ml.networks.backends import open_backend
+from scope_ml.stages.sweep_division import units
+from scope_ml.stages.sweep_plan import ON_DEVICE, Group, Model, kept_record, plan
 from scope_ml.stages.sweep_recording import Made, Recorder
 from scope_ml.stages.sweep_report import group_outputs, sweep_report
 from scope_ml.stages.sweep_shelf import save_prepared, shared_folder
@@ -71,12 +73,17 @@ def run_sweep(configs: Sequence[Train], *, progress: Progress) -> Report:
 def train_all(configs: Sequence[Train], *, progress: Progress) -> Sweep:
     """Train what `configs` ask for and return what became of each model; see `run_sweep`."""
     if not configs:
-        raise ConfigError("there is nothing to train; give class=...", key="class")
+        raise ConfigError(
+            "there is nothing to train: no class is named, or no tag fits the glob; give class=...", key="class"
+        )
     first = configs[0]
     if any(config.tracking != first.tracking for config in configs):
         raise ConfigError("the jobs of a sweep are recorded in one place; give one tracking=...", key="tracking")
     if first.tracking.enabled:
         checked_uri(first.tracking.uri)
+    if first.machine.device == "gpu" and any(config.algorithm_name in ON_DEVICE for config in configs):
+        # Said at once, and not once for each model.
+        open_backend("gpu")
     with ExitStack() as stack:
         stack.callback(progress.finish)
         stack.enter_context(_no_empty_folders(configs))
@@ -220,7 +227,7 @@ def _workers(configs: Sequence[Train], stack: ExitStack) -> tuple[Path, Crew] | 
     """Start worker processes if there is enough to do; they import what they need while this one reads the data."""
     n_models = sum(len(config.all_seeds) for config in configs)
     n_workers = min(configs[0].machine.workers or usable_cores(), n_models)
-    if len(configs) == 1 or n_models < WORTH_WORKERS or n_workers < 2:
+    if n_models < WORTH_WORKERS or n_workers < 2:
         return None
     folder = stack.enter_context(shared_folder())
     return folder, stack.enter_context(open_workers(folder, n_workers))

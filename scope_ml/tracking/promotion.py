@@ -42,7 +42,7 @@ def decide(candidate: ModelRecord, champion: ModelVersion | None, policy: Policy
     """Return what becomes of `candidate` beside the present `champion` of the same name."""
     own = f"validation AP {_shown(candidate.validation)}"
     if policy == "never":
-        return Decision(alias=None, reason="registered without promotion, as asked")
+        return Decision(alias=None, reason="registered without promotion")
     if champion is None:
         return Decision(alias="champion", reason=f"first champion, {own}")
     if champion.digest == candidate.digest:

@@ -9,6 +9,7 @@ from scope_ml.doorway.command_line import (
     expand_class_sets,
     extra_conf_dir,
     refuse_secrets,
+    sweep_flag_first,
     with_action,
 )
 from scope_ml.errors import ConfigError
@@ -67,6 +68,11 @@ def test_extra_folder_is_found_in_both_spellings() -> None:
 )
 def test_added_overrides_stand_beside_the_others(words: list[str], expected: list[str]) -> None:
     assert beside_overrides(words, ["new=1"]) == expected
+
+
+def test_a_sweep_flag_may_stand_anywhere() -> None:
+    assert sweep_flag_first(["class=e", "-m", "seed=1,2"]) == ["-m", "class=e", "seed=1,2"]
+    assert sweep_flag_first(["--config-dir", "mine", "class=e"]) == ["--config-dir", "mine", "class=e"]
 
 
 def test_a_leading_action_becomes_an_override() -> None:

@@ -258,11 +258,13 @@ def test_the_calibration_is_fitted_on_validation_alone_and_class_weights_are_no_
     assert bundle.record.calibration == fit_platt(bundle.raw_scores(sample.table())[rows], sample.y[rows])
 
 
-def test_metrics_and_threshold_are_of_the_calibrated_scores(sample, fitted):
+def test_metrics_and_threshold_are_of_the_calibrated_scores(sample):
     bundle = sample.fit("xgb", fit={"threshold": "best_f1"})
     metrics = bundle.record.metrics
     assert {m.threshold for m in metrics.values()} == {bundle.record.threshold}
-    assert metrics["val"].value("f1") >= fitted["xgb"].record.metrics["val"].value("f1")
+    own = sample.fit("xgb", fit={"threshold": "class"}).record
+    assert own.threshold == sample.spec.threshold != bundle.record.threshold
+    assert metrics["val"].value("f1") >= own.metrics["val"].value("f1")
     rows = np.flatnonzero(sample.known & (sample.part == 1))
     called = bundle.predict(sample.table())[rows] >= bundle.record.threshold
     confusion = metrics["val"].confusion
@@ -276,7 +278,8 @@ def test_the_distributions_are_of_the_training_part_before_preparation(sample, f
         amplitude = sample.x[sample.part == 0, 0]
         assert known.features["amplitude"].n_missing == int(np.isnan(amplitude).sum())
         assert known.features["amplitude"].edges[0] == np.nanmin(amplitude)
-        assert sum(known.scores) == int((sample.known & (sample.part != 1)).sum())
+        # Of the scores those of rows that did not train.
+        assert sum(known.scores) == int((sample.known & (sample.part != 0)).sum())
 
 
 def test_a_bundle_of_the_first_layout_is_read_without_calibration(sample, saved, fitted):

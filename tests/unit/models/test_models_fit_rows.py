@@ -158,7 +158,9 @@ def test_columns_without_values_constant_infinite_or_missing_in_a_survey_train_a
     )
     assert np.isfinite(scores).all()
     assert bundle.record.metrics["test"].value("average_precision") > 0.6
-    empty, survey = bundle.record.warnings
+    empty, infinite, constant, survey = bundle.record.warnings
+    assert infinite.endswith(" infinite value(s) in 1 feature(s) count as missing: noise")
+    assert constant == "1 feature(s) have one value in the whole training part: constant"
     assert empty == "feature empty has no value in the training part; it is filled with 0"
     assert survey == (
         "all 240 light curves of asas lack 1 feature(s) that others have: skew; models may tell the surveys apart by them"

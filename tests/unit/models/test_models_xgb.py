@@ -82,7 +82,7 @@ def test_a_start_with_other_features_names_them(sample, tmp_path):
         return str(fit(sample, start=tmp_path / "start"))
 
     text = refused(("amplitude", "period_ls", "stetson", "noise"))
-    assert "rrlyr_xgb cannot be trained on: the data set lacks stetson and it does not know skew" in text
+    assert "rrlyr_xgb cannot be trained on: it wants stetson and it does not know skew" in text
     assert "come in another order" in refused(("period_ls", "amplitude", "skew", "noise"))
     names = bundle.record.features.names
     assert "skew is computed by another formula" in refused(names, formulae=dict.fromkeys(names, "1") | {"skew": "2"})

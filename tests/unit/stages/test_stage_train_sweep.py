@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from scope_ml.core.report import Report
 from scope_ml.errors import BackendUnavailableError, ConfigError, FormatError, ModelError, ServiceError
 from scope_ml.models.bundle import ModelBundle, bundle_digest
 from scope_ml.models.record import read_record
-from scope_ml.stages import sweep_recording, sweep_units, sweep_workers, train_sweep
-from scope_ml.stages.sweep_plan import plan, units
+from scope_ml.stages import sweep_recording, sweep_report, sweep_units, sweep_workers, train_sweep
+from scope_ml.stages.sweep_division import units
+from scope_ml.stages.sweep_plan import plan
 from scope_ml.stages.sweep_units import Order, Outcome, Unit
 from scope_ml.stages.train import Train, run
 from scope_ml.stages.train_sweep import run_sweep
@@ -223,6 +225,35 @@ def test_seeds_together_are_one_more_model(jobs: Callable[..., list[Train]], tmp
     assert read_record(tmp_path / "models/rrlyr/ensemble").members == (1, 2, 3)
 
 
+class Keeping(Broken):
+    """A tracker whose registry takes everything."""
+
+    def register(self, record: ModelRecord, model: LoggedModel, policy: str) -> Any:
+        self.registered.append(f"{record.run_name} {policy}")
+        version = SimpleNamespace(name=record.run_name, version=len(self.registered))
+        return SimpleNamespace(version=version, decision=SimpleNamespace(alias="champion", reason="so"), is_new=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "registered", "said"),
+    [
+        (0, ["rrlyr-xgb-seed1 compare", "rrlyr-xgb-ensemble never"], "rrlyr xgb seed 1"),
+        (-1, ["rrlyr-xgb-ensemble compare"], "rrlyr xgb ensemble of 2"),
+    ],
+)
+def test_an_ensemble_has_a_version_and_the_line_tells_of_what_was_registered(
+    jobs: Callable[..., list[Train]], monkeypatch: pytest.MonkeyPatch, place: int, registered: list[str], said: str
+) -> None:
+    tracker = Keeping(lambda name: False)
+    monkeypatch.setattr(sweep_recording, "open_tracker", lambda config: tracker)
+    for room in (sweep_recording, sweep_report):
+        monkeypatch.setattr(room, "best_seed", lambda records: records[place])
+    report = sweep(jobs("rrlyr", ensemble=True, tracking={"uri": "sqlite:///no.db"}))
+    assert tracker.registered == registered
+    assert report.facts["text"].startswith(said)
+    assert registered[0].split()[0] in report.facts["text"]
+
+
 def test_swept_settings_have_folders_of_their_own(jobs: Callable[..., list[Train]], tmp_path: Path) -> None:
     shallow = {"name": "xgb", "n_rounds": 5, "max_depth": 2}
     both = [*jobs("rrlyr", (1,)), *jobs("rrlyr", (1,), algorithm=shallow)]
@@ -349,8 +380,8 @@ def test_units_are_what_is_trained_in_one_go(jobs: Callable[..., list[Train]]) -
     same = {"feature_set": {"name": "ontological"}}
     networks = planned(jobs("rrlyr,pnp", (1, 2, 3), algorithm={"name": "dnn"}, **same))
     assert [len(unit.orders) for unit in units(networks, n_workers=2, device="cpu")] == [1] * 6
-    (batch,) = units(networks, n_workers=2, device="gpu")
-    assert (len(batch.orders), batch.device, batch.is_joint) == (6, "gpu", False)
+    batches = units(networks, n_workers=2, device="gpu")
+    assert [(len(batch.orders), batch.device, batch.is_joint) for batch in batches] == [(3, "gpu", False)] * 2
     shared = planned(jobs("rrlyr,ea,pnp", (1, 2), algorithm={"name": "dnn_shared"}, **same))
     joint = units(shared, n_workers=2, device="cpu")
     assert [[order.spec.tag for order in unit.orders] for unit in joint] == [["rrlyr", "pnp"]] * 2
