@@ -45,7 +45,7 @@ class FitConfig:
         "platt", doc="makes probabilities of scores, fitted on the validation part"
     )
     threshold: Literal["class", "best_f1"] = option(
-        "best_f1", doc="score that decides: that of the best F1 on the validation part, or the class's own"
+        "class", doc="score that decides: the class's own, or that of the best F1 on the validation part"
     )
     n_resamples: int = option(500, doc="bootstrap resamples of the intervals; 0: none", at_least=0, at_most=100_000)
     permutation_importance: bool = option(True, doc="measure the importance by shuffling validation columns")

@@ -185,7 +185,7 @@ def test_ids_survive_every_format(tiny: Path, run: Run, suffix: str, kind: str) 
     pq.write_table(survey.set_column(0, "id", pa.array(ids)).drop_columns("source_id"), "S.parquet")
     words = ["cleaning.min_n_obs=1", "cleaning.min_cadence_minutes=0", *COARSE]
     # CSV has no place for images.
-    words += ["features.groups=[basic,period,decision,fourier,drw]"] if suffix == "csv" else []
+    words += ["features.groups=[basic,period,decision,fourier,folded,timescales,drw]"] if suffix == "csv" else []
     assert run("generate_features", "source.path=S.parquet", f"output=F.{suffix}", *words)[0] == 0
     code, said = run("infer", f"features=F.{suffix}", f"models={tiny}/models", "tracking=off", f"output=P.{suffix}")
     assert code == 0, said

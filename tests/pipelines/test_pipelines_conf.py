@@ -22,6 +22,7 @@ REQUIRED = {
     "generate_features": ["source.path=p", "output=o"],
     "build_dataset": ["features=[f]", "labels=[l]", "output=o"],
     "train": ["class=rrlyr", "dataset=table", "dataset.features=f", "dataset.labels=l"],
+    "tune": ["class=rrlyr", "dataset=table", "dataset.features=f", "dataset.labels=l"],
     "register": ["models=m", "output=o"],
     "registry": ["action=list"],
     "import_models": ["path=p", "output=o", "stats=s"],
@@ -38,7 +39,13 @@ FURTHER = {
     "target=field": ["target.field=1"],
     "target=quadrant_list": ["target.path=p"],
     "target=source_ids": ["target.path=p"],
+    "dataset=table": ["dataset.features=f", "dataset.labels=l"],
+    "tune=dnn": ["algorithm=dnn"],
+    "tune=xgb": ["algorithm=xgb"],
 }
+
+#: Choices that a door refuses: networks that classes share have no study of one class.
+REFUSED = {("tune", "algorithm=dnn_shared")}
 
 
 def composed(door: str, *words: str) -> object:
@@ -57,7 +64,7 @@ def choices() -> list[tuple[str, str]]:
         for group in groups:
             name = group.removeprefix("optional ").strip()
             pairs += [(door, f"{name}={path.stem}") for path in sorted((packaged_conf_dir() / name).glob("*.yaml"))]
-    return pairs
+    return [pair for pair in pairs if pair not in REFUSED]
 
 
 @pytest.mark.parametrize("door", DOORS)
