@@ -72,7 +72,7 @@ def ours(given: argparse.Namespace, algorithm: str, folder: Path, classes: str, 
     """Run our sweep and return its times and the number of models it made."""
     command = [sys.executable, "-m", "scope_ml.train", "-m", f"class={classes}", f"seed=range(1,{seeds + 1})"]
     command += [f"algorithm={algorithm}", f"dataset.path={given.dataset}", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
-    command += ["algorithm.dmdt_branch=true"] if given.dmdt and algorithm == "dnn" else []
+    command += [f"algorithm.dmdt_branch={str(given.dmdt).lower()}"] if algorithm == "dnn" else []
     timed = run(command, folder)
     return timed, len(list((folder / "outputs").rglob("bundle.json")))
 

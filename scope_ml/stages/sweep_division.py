@@ -23,11 +23,11 @@ DEVICE_BATCH = 256
 COSTS = {"dnn": 10.0, "dnn_shared": 10.0}
 
 
-def units(groups: Sequence[Group], *, n_workers: int, device: Literal["cpu", "gpu"]) -> list[Unit]:
+def units(groups: Sequence[Group], *, n_workers: int, device: Literal["cpu", "gpu"], n_threads: int = 1) -> list[Unit]:
     """Return the units of what is left to be trained.
 
-    Trees: all seeds of a class, which share their histogram bins. Networks: one by one on the CPU, in batches on a GPU.
-    Those of a joint training: all classes of a seed.
+    Trees: all seeds of a class, which share their histogram bins. Networks: as many as a worker has threads on the CPU, in
+    batches on a GPU. Those of a joint training: all classes of a seed.
     """
     found = [unit for together in joint(groups) for unit in _joint_units(together, device)]
     batches: dict[str, list[tuple[Group, Model]]] = {}
@@ -37,7 +37,7 @@ def units(groups: Sequence[Group], *, n_workers: int, device: Literal["cpu", "gp
         if group.inputs.settings.name not in ON_DEVICE:
             found += [_unit(group, some) for some in _parts(group.todo, groups, n_workers)]
         elif device == "cpu":
-            found += [_unit(group, [model]) for model in group.todo]
+            found += [_unit(group, group.todo[at : at + n_threads]) for at in range(0, len(group.todo), n_threads)]
         else:
             key = digest_json([group.inputs.prepared.name, to_plain(group.inputs.fit), group.inputs.settings.name])
             batches.setdefault(key, []).extend((group, model) for model in group.todo)

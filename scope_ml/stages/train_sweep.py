@@ -105,7 +105,9 @@ def train_all(configs: Sequence[Train], *, progress: Progress) -> Sweep:
         sweep = Sweep(groups, crew, recorder, progress)
         progress.start(f"training {first.model_name if len(groups) == 1 else f'{n_models} models'}", n_models)
         device: Literal["cpu", "gpu"] = "gpu" if first.machine.device == "gpu" else "cpu"
-        sweep.run(units(groups, n_workers=1 if workers is None else first.machine.n_workers, device=device))
+        # Without workers this process has all threads, and trains as many networks at once.
+        n_workers, n_threads = (1, first.machine.n_workers) if workers is None else (first.machine.n_workers, 1)
+        sweep.run(units(groups, n_workers=n_workers, n_threads=n_threads, device=device))
         return sweep
 
 

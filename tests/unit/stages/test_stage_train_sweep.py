@@ -380,6 +380,7 @@ def test_units_are_what_is_trained_in_one_go(jobs: Callable[..., list[Train]]) -
     same = {"feature_set": {"name": "ontological"}}
     networks = planned(jobs("rrlyr,pnp", (1, 2, 3), algorithm={"name": "dnn"}, **same))
     assert [len(unit.orders) for unit in units(networks, n_workers=2, device="cpu")] == [1] * 6
+    assert [len(u.orders) for u in units(networks, n_workers=1, n_threads=2, device="cpu")] == [2, 1, 2, 1]
     batches = units(networks, n_workers=2, device="gpu")
     assert [(len(batch.orders), batch.device, batch.is_joint) for batch in batches] == [(3, "gpu", False)] * 2
     shared = planned(jobs("rrlyr,ea,pnp", (1, 2), algorithm={"name": "dnn_shared"}, **same))
