@@ -22,7 +22,7 @@ from scope_ml.models.algorithms import algorithm, settle
 from scope_ml.models.bundle import ModelBundle, bundle_digest
 from scope_ml.models.calibration import best_f1_threshold, fit_calibration
 from scope_ml.models.feature_record import FeatureRecord
-from scope_ml.models.fit_rows import ClassLabels, FitRows, fit_counts, fit_rows
+from scope_ml.models.fit_rows import ClassLabels, FitRows, fit_counts, fit_rows, train_task
 from scope_ml.models.inputs import Float32Array, Model, TrainTask
 from scope_ml.models.intervals import SplitMetrics, evaluate
 from scope_ml.models.record import BundleRecord, Provenance, read_record
@@ -171,21 +171,8 @@ def _task(data: TrainingSet, request: FitRequest, config: FitConfig) -> tuple[Fi
     settings = settle(request.settings, labels.spec)
     if request.start is not None:
         _check_start(request.start, data.features, settings.name)
-    task = TrainTask(
-        tag=labels.spec.tag,
-        rows=rows.training,
-        y=labels.y[rows.training].astype(np.float32),
-        weight=rows.training_weight,
-        group=data.group[rows.training],
-        validation_rows=rows.validation,
-        validation_y=labels.y[rows.validation].astype(np.float32),
-        validation_weight=rows.validation_weight,
-        settings=settings,
-        seed=request.seed,
-        log=request.log,
-        start=request.start,
-    )
-    return rows, task
+    log, start = request.log, request.start
+    return rows, train_task(data, labels, rows, settings, seed=request.seed, log=log, start=start)
 
 
 def _check_start(start: Path, features: FeatureRecord, name: str) -> None:

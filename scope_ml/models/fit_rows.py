@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from scope_ml.core.protocols import RunLogger
 from scope_ml.datasets.split import PARTS
 from scope_ml.errors import DataError, InsufficientDataError
-from scope_ml.models.inputs import Float32Array, IntArray
+from scope_ml.models.inputs import Float32Array, IntArray, TrainTask
 from scope_ml.models.training_set import TrainingSet
 from scope_ml.taxonomy.classes import ClassSpec
 
-__all__ = ["ClassLabels", "FitRows", "fit_rows"]
+__all__ = ["ClassLabels", "FitRows", "fit_rows", "train_task"]
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -91,6 +93,35 @@ def fit_rows(data: TrainingSet, labels: ClassLabels, least: Mapping[str, int], s
         validation=validation,
         validation_weight=weights(labels, validation, like=training),
         own_weight=_own(labels, validation),
+    )
+
+
+def train_task(
+    data: TrainingSet,
+    labels: ClassLabels,
+    rows: FitRows,
+    settings: Any,
+    *,
+    seed: int,
+    log: RunLogger,
+    start: Path | None = None,
+    watched: bool = False,
+) -> TrainTask:
+    """Return what an algorithm is given to train on these rows; `settings` have no null left."""
+    return TrainTask(
+        tag=labels.spec.tag,
+        rows=rows.training,
+        y=labels.y[rows.training].astype(np.float32),
+        weight=rows.training_weight,
+        group=data.group[rows.training],
+        validation_rows=rows.validation,
+        validation_y=labels.y[rows.validation].astype(np.float32),
+        validation_weight=rows.validation_weight,
+        settings=settings,
+        seed=seed,
+        log=log,
+        start=start,
+        watched=watched,
     )
 
 

@@ -117,14 +117,20 @@ def _tracked(config: Tune, name: str) -> Iterator[Tracker]:
     """Yield the tracker with its parent run, which ends as what happens in the block."""
     tracker = open_tracker(config.tracking)
     tracker.sweep(name, config.n_trials + 1)
+    status = "FAILED"
     try:
         yield tracker
-    except BaseException as error:
-        # The first error is the one to tell of.
-        with suppress(ScopeError):
-            tracker.close("FAILED" if isinstance(error, Exception) else "KILLED")
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
         raise
-    tracker.close()
+    finally:
+        if status == "FINISHED":
+            tracker.close()
+        else:
+            # The first error is the one to tell of.
+            with suppress(ScopeError):
+                tracker.close(status)
 
 
 def _outcome(config: Tune, trials: tuple[TrialRecord, ...], present: Mapping[str, Any], n_positive: int) -> _Outcome:

@@ -19,8 +19,7 @@ from scope_ml.core.protocols import NullRunLogger, Progress
 from scope_ml.core.provenance import digest_json
 from scope_ml.errors import ModelError, ScopeError
 from scope_ml.models.algorithms import algorithm
-from scope_ml.models.fit_rows import FitRows, fit_rows
-from scope_ml.models.inputs import TrainTask
+from scope_ml.models.fit_rows import FitRows, fit_rows, train_task
 from scope_ml.models.metrics import average_precision
 from scope_ml.stages.training_inputs import TrainingInputs
 from scope_ml.stages.tuning_options import Tune
@@ -194,20 +193,7 @@ class Search:
     def _score(self, settings: Any, seed: int, course: _Course) -> float:
         """Train one seed and return the average precision of the validation part."""
         labels, data, rows = self._inputs.labels, self._inputs.data, self._rows[seed]
-        task = TrainTask(
-            tag=labels.spec.tag,
-            rows=rows.training,
-            y=labels.y[rows.training].astype(np.float32),
-            weight=rows.training_weight,
-            group=data.group[rows.training],
-            validation_rows=rows.validation,
-            validation_y=labels.y[rows.validation].astype(np.float32),
-            validation_weight=rows.validation_weight,
-            settings=settings,
-            seed=seed,
-            log=course,
-            watched=True,
-        )
+        task = train_task(data, labels, rows, settings, seed=seed, log=course, watched=True)
         (model,) = algorithm(settings.name).train_many(data.inputs, [task], device=self._device)
         if isinstance(model, ScopeError):
             raise model

@@ -210,17 +210,19 @@ class MlflowTracker:
             return
         since = began or _now()
         run = MlflowRun(self._connection, self._experiment(), lambda: self._create(name, tags, since))
+        status = "FAILED"
         try:
             yield run
             run.flush()
+            status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
-            self._close_broken(run, "KILLED")
+            status = "KILLED"
             raise
-        except BaseException:
-            self._close_broken(run, "FAILED")
-            raise
-        if run.is_made:
-            self._end(run.run_id, "FINISHED", run.ended)
+        finally:
+            if status != "FINISHED":
+                self._close_broken(run, status)
+            elif run.is_made:
+                self._end(run.run_id, status, run.ended)
 
     def _close_broken(self, run: MlflowRun, status: str) -> None:
         """End a run that ended early; where that cannot be written either, the first error is the one to tell of."""
