@@ -48,7 +48,7 @@ ui: $(READY) ## open the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 # What everybody installs: not the GPU's libraries, nor the peers that benchmarks are timed beside.
-EXTRAS := train tracking pipeline tune services cesium lightcurve hats dev
+EXTRAS := train tracking pipeline tune services testing cesium lightcurve hats dev
 
 lock: $(READY) ## renew the hashed locks from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(addprefix --extra ,$(EXTRAS)) pyproject.toml -o requirements.lock
