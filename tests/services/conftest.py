@@ -1,4 +1,21 @@
-"""Programs that the tests of MLflow's server start: writers of many runs, PostgreSQL, the server itself."""
+"""Programs that tests start: MLflow's server with writers of many runs and PostgreSQL; Kowalski's test server.
+
+``kowalski`` is one server for the whole session, filled with a small survey (`kowalski_tables`, 60 stars: some 180 light
+curves in ``kowalski.sources``, their alerts, Gaia, AllWISE and PS1 rows, features and classifications). A test gets it
+behaving and with the token in the environment::
+
+    def test_it(kowalski):
+        config = build(KowalskiConfig, {"instances": kowalski.instances})     # host, port, token_env
+        kowalski.faults.add(kind="status", status=503, times=2)               # see testing.kowalski.faults.Fault
+        began = kowalski.n_requests
+        ...
+        assert kowalski.requests_since(began) == []                           # "the second run asks nothing"
+
+``kowalski.insert(name, documents)`` adds to a collection, new if need be (`testing.kowalski.seeding.point_documents` makes
+many small light curves); use a collection name of your own and ``kowalski.remove(name)`` it at the end, since others use
+the same server. ``kowalski.add_instance([names])`` opens another port where only those catalogues are.
+``kowalski.make_token(ends=...)`` makes a token that has an end; ``kowalski.ids(name)`` are a collection's ids.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +33,15 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import pyarrow as pa
 import pytest
+
+from scope_ml.simulation.survey import SurveyConfig, simulate_part
+from scope_ml.taxonomy.classes import load_classes, packaged_conf_dir
+from scope_ml.testing.kowalski import KowalskiServer
+
+#: Stars of the survey that fills Kowalski's test server, and its seed.
+N_STARS, SEED = 60, 3
 
 #: Writes runs with metrics, parameters and an artifact each, and registers one model, through our tracker.
 WRITER = """
@@ -180,3 +205,28 @@ def programs() -> Programs:
         wait_for=wait_for,
         stop=stop,
     )
+
+
+@pytest.fixture(scope="session")
+def kowalski_tables() -> dict[str, pa.Table]:
+    """The tables of the survey that the server is filled with: ``ZTF_sources``, ``ZTF_alerts``, ``labels``, ..."""
+    taxonomy = load_classes(packaged_conf_dir())
+    parents = {tag: taxonomy.parents(tag) for tag in taxonomy.tags}
+    return simulate_part(SurveyConfig(n_sources=N_STARS, seed=SEED), 0, N_STARS, parents)
+
+
+@pytest.fixture(scope="session")
+def kowalski_server(kowalski_tables: dict[str, pa.Table]) -> Iterator[KowalskiServer]:
+    """The session's server; tests take `kowalski`."""
+    with KowalskiServer() as server:
+        server.seed(kowalski_tables)
+        yield server
+
+
+@pytest.fixture
+def kowalski(kowalski_server: KowalskiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[KowalskiServer]:
+    """The server, behaving, and its token in the environment variable that ``kowalski.instances`` names."""
+    monkeypatch.setenv(kowalski_server.variable, kowalski_server.token)
+    kowalski_server.faults.clear()
+    yield kowalski_server
+    kowalski_server.faults.clear()

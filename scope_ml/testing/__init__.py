@@ -1,0 +1,1 @@
+"""Servers on this machine that answer as the remote systems do, for tests and for trying things out."""
