@@ -17,6 +17,12 @@
     │   ├── ModelNotFoundError(LookupError)
     │   └── FeatureMismatchError(ValueError)
     ├── ServiceError               a remote system
+    │   ├── CredentialError        who asks is not known to it
+    │   ├── QueryRefusedError      it will never answer this question
+    │   │   └── QueryTooLargeError
+    │   ├── ReplyError             an answer that cannot be read
+    │   ├── ServiceTimeoutError    no answer in time
+    │   └── ServiceUnavailableError
     └── JobError                   a shard, a worker or a scheduled job
 
 A bad light curve is not an error but a status in a table (design: "one bad light curve is a
@@ -31,6 +37,7 @@ from difflib import get_close_matches
 __all__ = [
     "BackendUnavailableError",
     "ConfigError",
+    "CredentialError",
     "DataError",
     "EmptySelectionError",
     "FeatureMismatchError",
@@ -42,9 +49,14 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "OutputError",
+    "QueryRefusedError",
+    "QueryTooLargeError",
+    "ReplyError",
     "SchemaError",
     "ScopeError",
     "ServiceError",
+    "ServiceTimeoutError",
+    "ServiceUnavailableError",
     "suggest",
 ]
 
@@ -130,6 +142,30 @@ class FeatureMismatchError(ModelError, ValueError):
 
 class ServiceError(ScopeError, RuntimeError):
     """A remote system did not do what was asked."""
+
+
+class CredentialError(ServiceError):
+    """A remote system does not know who asks: no token, a wrong or an expired one; the message names the variable."""
+
+
+class QueryRefusedError(ServiceError):
+    """A remote system refuses a question as it is; asking again changes nothing."""
+
+
+class QueryTooLargeError(QueryRefusedError):
+    """A question is larger than the remote system takes; in parts it may be asked."""
+
+
+class ReplyError(ServiceError):
+    """An answer of a remote system is cut off or not of the form that was asked for."""
+
+
+class ServiceTimeoutError(ServiceError):
+    """A remote system gave no whole answer in time; a smaller question may be answered."""
+
+
+class ServiceUnavailableError(ServiceError):
+    """A remote system cannot be reached or does not work at the moment, however often it was asked."""
 
 
 class JobError(ScopeError, RuntimeError):

@@ -1,0 +1,1 @@
+"""Remote systems: the survey's database, the public archive."""

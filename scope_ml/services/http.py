@@ -1,0 +1,366 @@
+"""HTTP with the manners that every remote system needs: time limits, repetition with back-off, errors of one line.
+
+`send` is the one function. It repeats what the caller says is safe to repeat, after a connection that breaks, a status
+that passes (429, 500, 502, 503, 504) or a body that is not whole; it waits a random time that grows (full jitter), or as
+long as ``Retry-After`` says. Any other status comes back as a `Reply` for the caller to judge. Errors name host and
+path, never the query, the headers or who asks. May import `errors` and `http_text`; requests and urllib3 inside functions.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from scope_ml.errors import OutputError, ServiceError, ServiceTimeoutError, ServiceUnavailableError
+from scope_ml.services.http_text import LONGEST_ERROR_BODY, one_line, shown
+
+__all__ = ["Clock", "Policy", "Reply", "Request", "send"]
+
+#: Statuses that another try may not meet again.
+PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
+
+#: Statuses of a whole body, of a part of one, and the first of those that are errors.
+FULL, PARTIAL, FIRST_ERROR = 200, 206, 400
+
+#: Bytes taken from a connection at a time.
+PIECE = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How long to wait for an answer, and how often to ask again.
+
+    Attributes
+    ----------
+    retries
+        Tries after the first.
+    timeout_retries
+        How many of them may follow an answer that did not come in time: a question that is too much for the service
+        stays too much.
+    backoff_s
+        The n-th wait is a random time between 0 and ``backoff_s * 2**n`` [s].
+    longest_s
+        No wait is longer [s], whatever ``Retry-After`` says.
+    connect_s, read_s
+        Longest time to connect, and longest silence after that [s].
+    total_s
+        Longest time from the question to the last byte [s].
+    """
+
+    retries: int = 4
+    timeout_retries: int = 1
+    backoff_s: float = 1.0
+    longest_s: float = 60.0
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    total_s: float = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came back.
+
+    Attributes
+    ----------
+    status
+        HTTP status.
+    headers
+        Header lines; names of any case.
+    body
+        The whole body, decompressed; empty where it went into `Request.stream_to`.
+    n_tries
+        How often was asked, 1 or more.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    n_tries: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Request:
+    """One question.
+
+    Attributes
+    ----------
+    url
+        Address without user name or password.
+    method
+        ``GET``, ``POST``, ``HEAD``.
+    params, json, data, files
+        As `requests` takes them.
+    headers
+        Header lines, or a function that gives them anew for each try (a ``Range`` that follows what is there).
+    safe_to_repeat
+        False: asked once, whatever happens.
+    follow_redirects
+        False: a redirect comes back as it is.
+    fault
+        Says why a reply should be asked for again (None: it is good, whatever its status).
+    secrets
+        Texts that are taken out of what the service says before it is told on.
+    stream_to
+        File that takes the body of status 200 (written anew) and 206 (added at the end) as it comes; what was written
+        stays after an error.
+    """
+
+    url: str
+    method: str = "GET"
+    params: Mapping[str, Any] | None = None
+    json: Any = None
+    data: Any = None
+    files: Any = None
+    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(default_factory=dict)
+    safe_to_repeat: bool = True
+    follow_redirects: bool = True
+    fault: Callable[[Reply], str | None] | None = None
+    secrets: tuple[str, ...] = ()
+    stream_to: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {shown(self.url)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Time and chance, replaced in tests.
+
+    Attributes
+    ----------
+    now
+        Seconds of a clock that never goes back.
+    today
+        Seconds since 1970, for dates in ``Retry-After``.
+    chance
+        A random number in [0, 1).
+    wait
+        Waits so many seconds or until the event is set; returns whether it is.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    today: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+
+
+class _PassingError(Exception):
+    """A try that another may mend; `reason` is one line."""
+
+    def __init__(self, reason: str, *, retry_after: str | None = None, in_time: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.in_time = in_time
+
+
+def send(
+    session: Any,
+    request: Request,
+    policy: Policy,
+    *,
+    clock: Clock | None = None,
+    stop: threading.Event | None = None,
+    counted: Callable[[], None] | None = None,
+) -> Reply:
+    """Ask, and ask again where that may help.
+
+    Parameters
+    ----------
+    session
+        A ``requests.Session`` that does not repeat by itself.
+    request, policy
+        What to ask, and how patiently.
+    clock
+        Time and chance; by default the real ones.
+    stop
+        Set by another thread, it ends waiting and reading at once.
+    counted
+        Called before each try.
+
+    Returns
+    -------
+    Reply
+        Of any status but those that pass (429, 500, 502, 503, 504); those too if the request is not safe to repeat.
+
+    Raises
+    ------
+    ServiceTimeoutError
+        If no whole answer came in time.
+    ServiceUnavailableError
+        If the service cannot be reached, or all tries met a passing fault.
+    ServiceError
+        If the address or certificate is refused by our side, or `stop` was set.
+    OutputError
+        If `Request.stream_to` cannot be written.
+    """
+    clock = clock or Clock()
+    stop = stop or threading.Event()
+    allowed = policy.retries if request.safe_to_repeat else 0
+    timeouts = 0
+    for attempt in range(allowed + 1):
+        if stop.is_set():
+            raise _stopped(request)
+        if counted is not None:
+            counted()
+        try:
+            return _once(session, request, policy, clock, stop, attempt + 1)
+        except _PassingError as error:
+            timeouts += not error.in_time
+            if attempt == allowed or timeouts > policy.timeout_retries:
+                raise _given_up(request, error, attempt + 1) from None
+            if clock.wait(stop, _pause(error.retry_after, attempt, policy, clock)):
+                raise _stopped(request) from None
+    raise AssertionError("unreachable")
+
+
+def _once(session: Any, request: Request, policy: Policy, clock: Clock, stop: threading.Event, n_tries: int) -> Reply:
+    import requests
+    import urllib3.exceptions
+
+    until = clock.now() + policy.total_s
+    headers = request.headers() if callable(request.headers) else request.headers
+    try:
+        response = session.request(
+            request.method,
+            request.url,
+            params=request.params,
+            json=request.json,
+            data=request.data,
+            files=request.files,
+            headers=dict(headers),
+            timeout=(policy.connect_s, min(policy.read_s, policy.total_s)),
+            allow_redirects=request.follow_redirects,
+            stream=True,
+        )
+        with response:
+            reply = _read(response, request, n_tries, lambda: _check(request, until, clock, stop))
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
+        raise ServiceError(f"{shown(request.url)} is no address that can be asked; check it") from None
+    except requests.exceptions.ConnectTimeout:
+        raise _PassingError(f"no connection within {policy.connect_s:g} s") from None
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+        raise _PassingError(f"silent for {policy.read_s:g} s", in_time=False) from None
+    except requests.exceptions.TooManyRedirects:
+        raise ServiceError(f"{shown(request.url)} redirects without end; check the address") from None
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise ServiceError(f"the certificate of {shown(request.url)} is not trusted; check the address") from None
+        raise _PassingError(_cause(error)) from None
+    if reply.status in PASSING_STATUS and request.safe_to_repeat:
+        raise _PassingError(
+            f"status {reply.status}, {one_line(reply.body, request.secrets)}",
+            retry_after=reply.headers.get("Retry-After"),
+        )
+    fault = request.fault(reply) if request.fault is not None else None
+    if fault is not None:
+        raise _PassingError(fault)
+    return reply
+
+
+def _read(response: Any, request: Request, n_tries: int, check: Callable[[], None]) -> Reply:
+    """Read the body piece by piece, so that a service that sends one byte a minute is found out."""
+    status = int(response.status_code)
+    pieces = _pieces(response, check)
+    if request.stream_to is not None and status in (FULL, PARTIAL):
+        _write(pieces, request.stream_to, "ab" if status == PARTIAL else "wb")
+        return Reply(status=status, headers=response.headers, body=b"", n_tries=n_tries)
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if status >= FIRST_ERROR and len(body) > LONGEST_ERROR_BODY:
+            break
+    return Reply(status=status, headers=response.headers, body=bytes(body), n_tries=n_tries)
+
+
+def _write(pieces: Iterator[bytes], path: Path, mode: str) -> None:
+    with _disk(path):
+        stream = path.open(mode)
+    try:
+        for piece in pieces:
+            with _disk(path):
+                stream.write(piece)
+    finally:
+        with _disk(path):
+            stream.close()
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Tell errors of the disk from those of the connection, which are of the same classes."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _pieces(response: Any, check: Callable[[], None]) -> Iterator[bytes]:
+    # read1 returns what is there; read and iter_content would wait until a piece is full.
+    while piece := response.raw.read1(PIECE, decode_content=True):
+        check()
+        yield piece
+
+
+def _check(request: Request, until: float, clock: Clock, stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _stopped(request)
+    if clock.now() > until:
+        raise _PassingError("the answer was not complete in time", in_time=False)
+
+
+def _pause(retry_after: str | None, attempt: int, policy: Policy, clock: Clock) -> float:
+    """Return how long to wait before the next try [s]."""
+    longest = min(policy.longest_s, policy.backoff_s * 2.0**attempt)
+    asked = _seconds(retry_after, clock)
+    # What a service asks for is the least; jitter on top, so that not all that it turned away return together.
+    return min(policy.longest_s, asked + clock.chance() * longest)
+
+
+def _seconds(retry_after: str | None, clock: Clock) -> float:
+    """Return the seconds of a ``Retry-After`` header, 0 where it says nothing that can be read."""
+    text = (retry_after or "").strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        date: datetime = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    return max(0.0, date.timestamp() - clock.today())
+
+
+def _given_up(request: Request, error: _PassingError, n_tries: int) -> ServiceError:
+    kind = ServiceUnavailableError if error.in_time else ServiceTimeoutError
+    tries = f" after {n_tries} tries" if n_tries > 1 else ""
+    return kind(f"no answer from {shown(request.url)}{tries}: {error.reason}")
+
+
+def _stopped(request: Request) -> ServiceError:
+    return ServiceError(f"{shown(request.url)} is not asked any more: the connection was closed")
+
+
+def _cause(error: BaseException) -> str:
+    """Return what broke, in words that hold no address: those of `requests` quote the whole URL with its query."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror.lower()
+        inner = [part for part in seen.args if isinstance(part, BaseException)]
+        reason = getattr(seen, "reason", None)
+        seen = inner[-1] if inner else reason if isinstance(reason, BaseException) else seen.__cause__
+    known = {"IncompleteRead": "the answer broke off", "NameResolutionError": "the host's name is not known"}
+    text = str(error)
+    for sign, meaning in known.items():
+        if sign in text or sign == type(error).__name__:
+            return meaning
+    if "closed connection" in text or "Connection aborted" in text:
+        return "the connection was cut"
+    return f"the connection failed ({type(error).__name__})"

@@ -1,0 +1,1 @@
+"""Kowalski, the database of the ZTF collaboration."""
