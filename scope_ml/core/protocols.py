@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
     from scope_ml.core.lightcurve import LightCurveBatch
 
 __all__ = [
+    "BulkCatalogSource",
     "CatalogSource",
     "Executor",
     "LightCurveChunk",
@@ -109,6 +112,52 @@ class CatalogSource(Protocol):
         ------
         ScopeError
             If there is no such collection or column, or a service does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class BulkCatalogSource(CatalogSource, Protocol):
+    """Catalogues far away: an answer takes long, whatever its size, so that many circles are asked at once."""
+
+    @property
+    def connections(self) -> int:
+        """How many requests may be under way at a time."""
+        ...
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder for what was asked where the configuration names none; None keeps nothing."""
+        ...
+
+    def cones(
+        self,
+        catalog: str,
+        ra: npt.NDArray[np.float64],
+        dec: npt.NDArray[np.float64],
+        *,
+        radius_arcsec: float,
+        columns: Sequence[str],
+        optional: Sequence[str] = (),
+        below: Mapping[str, float] | None = None,
+    ) -> pa.Table:
+        """Return the rows of `catalog` within many small circles, as `cone_search` does for each of them.
+
+        Parameters
+        ----------
+        ra, dec
+            Centres, float64 (n,) [deg]; one may stand there twice.
+
+        Returns
+        -------
+        pa.Table
+            The columns of `cone_search` and ``position`` (int64), the index of the circle, ascending; a row that lies in
+            several circles stands there for each.
+
+        Raises
+        ------
+        ScopeError
+            If there is no such collection or column, or a circle is not answered.
         """
         ...
 

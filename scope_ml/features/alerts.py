@@ -5,6 +5,7 @@ May import `spec`, `sky`, `crossmatch` and `core`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from scope_ml.features.crossmatch import measured
 from scope_ml.features.sky import CatalogTiles, Query
 from scope_ml.features.spec import FeatureSpec
 
-__all__ = ["AlertMatcher", "alert_columns"]
+__all__ = ["AlertMatcher", "UnknownAlerts", "alert_columns"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -52,6 +53,18 @@ def alert_columns() -> tuple[FeatureSpec, ...]:
             legacy=MEAN_SCORE,
         ),
     )
+
+
+class UnknownAlerts:
+    """In the place of an `AlertMatcher` where there are no alerts to count: nobody knows, so no value."""
+
+    def columns(self, ra: FloatArray, dec: FloatArray) -> dict[str, pa.Array]:
+        """Return the columns of `alert_columns` for positions [deg], null each."""
+        return {spec.name: pa.nulls(len(ra), pa.type_for_alias(spec.dtype)) for spec in alert_columns()}
+
+    def requests(self, ra: FloatArray, dec: FloatArray) -> list[Callable[[], object]]:
+        """Return that nothing must be asked."""
+        return []
 
 
 class AlertMatcher:
@@ -106,6 +119,10 @@ class AlertMatcher:
             mean = total / n_scored
         mean[(count == 0) & on_sky(ra, dec)] = 0.0
         return {N_ALERTS: count.astype(np.int32), MEAN_SCORE: mean}
+
+    def requests(self, ra: FloatArray, dec: FloatArray) -> list[Callable[[], object]]:
+        """Return what must be asked first, see `sky.CatalogTiles.requests`."""
+        return self._tiles.requests(ra, dec)
 
     def _scored(self, rows: pa.Table) -> pa.Table:
         """Give the rows of a tile a score each, NaN without one."""

@@ -6,6 +6,7 @@ in ZTF's images. May import `sky`, `crossmatch` and `core`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,10 @@ class BrightStars:
             block = order[start : start + BLOCK]
             near[block] = self._near(ra[block], dec[block])
         return near
+
+    def requests(self, ra: FloatArray, dec: FloatArray) -> list[Callable[[], object]]:
+        """Return what must be asked first, see `sky.CatalogTiles.requests`."""
+        return self._tiles.requests(ra, dec)
 
     def _near(self, ra: FloatArray, dec: FloatArray) -> npt.NDArray[np.bool_]:
         found = self._tiles.within(ra, dec, self._radius)

@@ -8,7 +8,7 @@ import `spec`, `sky` and `core`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,16 @@ from scope_ml.errors import ConfigError, DataError
 from scope_ml.features.sky import CatalogTiles, Neighbours, Query
 from scope_ml.features.spec import FeatureSpec
 
-__all__ = ["CATALOGS", "SENTINELS", "CrossMatch", "CrossMatcher", "Matches", "crossmatch_columns", "measured"]
+__all__ = [
+    "CATALOGS",
+    "SENTINELS",
+    "CrossMatch",
+    "CrossMatcher",
+    "Matches",
+    "UnknownMatches",
+    "crossmatch_columns",
+    "measured",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -233,6 +242,41 @@ class CrossMatcher:
     def columns(self, ra: FloatArray, dec: FloatArray) -> dict[str, pa.Array]:
         """Return the columns of `match` alone."""
         return self.match(ra, dec).columns
+
+    def requests(self, ra: FloatArray, dec: FloatArray) -> list[Callable[[], object]]:
+        """Return what must be asked first, see `sky.CatalogTiles.requests`."""
+        return [one for tiles in self._tiles.values() for one in tiles.requests(ra, dec)]
+
+
+class UnknownMatches:
+    """In the place of a `CrossMatcher` where there are no catalogues: nobody knows, so no value.
+
+    Parameters
+    ----------
+    config
+        Catalogues whose columns are wanted.
+    """
+
+    def __init__(self, config: CrossMatch) -> None:
+        self.config = config
+
+    def match(self, ra: FloatArray, dec: FloatArray) -> Matches:
+        """Return no match for positions [deg], float64 (n,)."""
+        n, names = len(ra), self.config.catalogs
+        specs = crossmatch_columns(names)
+        return Matches(
+            {spec.name: pa.nulls(n, pa.type_for_alias(spec.dtype)) for spec in specs},
+            {name: np.zeros(n, dtype=np.int64) for name in names},
+            {name: np.full(n, np.nan) for name in names},
+        )
+
+    def columns(self, ra: FloatArray, dec: FloatArray) -> dict[str, pa.Array]:
+        """Return the columns of `match` alone."""
+        return self.match(ra, dec).columns
+
+    def requests(self, ra: FloatArray, dec: FloatArray) -> list[Callable[[], object]]:
+        """Return that nothing must be asked."""
+        return []
 
 
 def _measured_rows(catalog: CatalogName, rows: pa.Table) -> pa.Table:

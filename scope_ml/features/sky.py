@@ -1,8 +1,9 @@
 """Neighbours on the sky: catalogues asked once per tile, answered from a tree of the tile in memory.
 
 Where positions fall into a tile (`tiles`), one circle around it, wide enough for every search from within, is asked from
-the source. Tiles last used are held in memory up to a bound; with a cache folder every tile is kept as a Parquet file, and
-what is kept is never asked for again. May import `tiles`, `core` and `errors`.
+the source. Of a source far away, tiles with few positions are not asked whole, but small circles around these (`circles`).
+Answers last used are held in memory up to a bound; with a cache folder each is kept as a Parquet file, and what is kept
+is never asked for again. May import `tiles`, `circles`, `core` and `errors`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scope_ml.core.identifiers import exact_ids, one_chunk
-from scope_ml.core.protocols import CatalogSource
-from scope_ml.core.sphere import angle_arcsec, chord, on_sky, separation_arcsec, unit_vectors
+from scope_ml.core.protocols import BulkCatalogSource, CatalogSource
+from scope_ml.core.sphere import ARCSEC_PER_DEGREE, angle_arcsec, chord, on_sky, separation_arcsec, unit_vectors
 from scope_ml.errors import ConfigError, DataError, MissingColumnError, ServiceError
+from scope_ml.features.circles import Batch, CircleFiles, Circles, cheaper_than_tile, in_batches
 from scope_ml.features.tiles import Query, TileFiles, tile_codes, tile_cone
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ __all__ = ["CatalogTiles", "Neighbours", "Query", "separation_arcsec"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+#: One right ascension or declination [deg], or many.
+Place: TypeAlias = float | FloatArray
 
 #: Bytes of tiles held in memory for one catalogue; at least one tile is held, whatever its size.
 HELD_BYTES = 128 << 20
@@ -73,7 +79,7 @@ class Neighbours:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tile:
-    """The rows of one tile, sorted by id, each id once."""
+    """The rows of one tile, or around the positions of a batch, sorted by id, each id once."""
 
     rows: pa.Table
     vectors: FloatArray
@@ -133,8 +139,14 @@ class CatalogTiles:
         self._source = source
         self._prepare = prepare
         self._lock = threading.Lock()
+        # By the number of the tile, or -1 - the number of the batch of circles.
         self._held: OrderedDict[int, _Slot] = OrderedDict()
         self._files = TileFiles(cache, query, self.digest) if cache is not None else None
+        self._far = source if isinstance(source, BulkCatalogSource) else None
+        self._circle_files = CircleFiles(cache, query, self.digest) if cache is not None and self._far else None
+        self._circles = Circles()
+        for batch in self._circle_files.batches() if self._circle_files is not None else ():
+            self._circles.add(batch)
 
     def within(self, ra: FloatArray, dec: FloatArray, radius_arcsec: float) -> Neighbours:
         """Return all rows within `radius_arcsec` [arcsec], the rim included, of positions [deg].
@@ -157,15 +169,9 @@ class CatalogTiles:
             raise ConfigError(
                 f"a search of {radius_arcsec} arcsec goes beyond the tiles' margin of {self.query.margin_arcsec} arcsec"
             )
-        known = np.flatnonzero(on_sky(ra, dec))
-        if not known.size:
-            return _joined([])
-        codes = tile_codes(ra[known], dec[known])
-        by_tile = known[np.argsort(codes, kind="stable")]
-        tiles, starts = np.unique(np.sort(codes), return_index=True)
         found: list[tuple[IntArray, FloatArray, pa.Table]] = []
-        for code, members in zip(tiles.tolist(), np.split(by_tile, starts[1:]), strict=True):
-            tile = self._tile(code)
+        for place, members in self._places(ra, dec):
+            tile = self._tile(place)
             for start in range(0, members.size, BLOCK):
                 block = members[start : start + BLOCK]
                 position, row, separation = tile.pairs(unit_vectors(ra[block], dec[block]), radius_arcsec)
@@ -173,14 +179,64 @@ class CatalogTiles:
                     found.append((block[position], separation, tile.rows.take(pa.array(row))))
         return _joined(found)
 
-    def _tile(self, code: int) -> _Tile:
+    def requests(self, ra: FloatArray, dec: FloatArray) -> list[Callable[[], object]]:
+        """Return what has to be called so that `within` finds all it needs for positions [deg] in memory.
+
+        The calls may be made by several threads, and raise what `within` raises. What is in memory is left out, and what
+        was returned before: `within` waits for what is under way, and asks itself for the rest.
+        """
+        places = [place for place, _ in self._places(ra, dec)]
+        with self._lock:
+            new = [place for place in places if place not in self._held]
+            self._held.update((place, _Slot()) for place in new)
+        return [partial(self._tile, place) for place in new]
+
+    def _places(self, ra: FloatArray, dec: FloatArray) -> list[tuple[int, IntArray]]:
+        """Return each tile, or batch of circles, in which positions are looked up, and which positions these are."""
+        known = np.flatnonzero(on_sky(ra, dec))
+        if not known.size:
+            return []
+        places = tile_codes(ra[known], dec[known])
+        if self._far is not None:
+            with self._lock:
+                places = self._nearer(places, ra[known], dec[known])
+        order = np.argsort(places, kind="stable")
+        each, starts = np.unique(places[order], return_index=True)
+        return list(zip(each.tolist(), np.split(known[order], starts[1:]), strict=True))
+
+    def _nearer(self, codes: IntArray, ra: FloatArray, dec: FloatArray) -> IntArray:
+        """Return where positions in tiles `codes` are looked up; those alone in their tiles become batches of circles."""
+        circles, places = self._circles, codes.copy()
+        whole = [code for code in np.unique(codes).tolist() if self._is_asked(code)]
+        left = np.flatnonzero(~np.isin(codes, whole))
+        batch = circles.find(ra[left], dec[left])
+        places[left[batch >= 0]] = -1 - batch[batch >= 0]
+        left = left[batch < 0]
+        new = Circles()
+        for one in in_batches(ra[left], dec[left]):
+            new.add(one)
+        few = [
+            code
+            for code, n in new.n_in_tile.items()
+            if cheaper_than_tile(code, n + circles.n_in_tile[code], self.query.margin_arcsec)
+        ]
+        left = left[np.isin(codes[left], few)]
+        for one in in_batches(ra[left], dec[left]):
+            circles.add(one)
+        places[left] = -1 - circles.find(ra[left], dec[left])
+        return places
+
+    def _is_asked(self, code: int) -> bool:
+        return code in self._held or (self._files is not None and self._files.path(code).is_file())
+
+    def _tile(self, place: int) -> _Tile:
         """Return a tile from memory, file or source; of several threads that want it one gets it for all."""
         with self._lock:
-            slot = self._held.setdefault(code, _Slot())
-            self._held.move_to_end(code)
+            slot = self._held.setdefault(place, _Slot())
+            self._held.move_to_end(place)
         with slot.lock:
             if slot.tile is None:
-                slot.tile = self._load(code)
+                slot.tile = self._load(place) if place >= 0 else self._load_circles(self._circles.batches[-1 - place])
                 self._let_go()
             return slot.tile
 
@@ -188,30 +244,45 @@ class CatalogTiles:
         kept = self._files.read(code) if self._files is not None else None
         if kept is not None:
             return self._planted(kept)
-        rows = self._asked(code)
+        cone, margin = tile_cone(code), self.query.margin_arcsec + 2.0 * SLACK_ARCSEC
+        radius = cone.radius_arcsec + margin
+        where = f"{radius / ARCSEC_PER_DEGREE:.2f} deg around ra={cone.ra:.4f} dec={cone.dec:.4f}"
+        rows = self._asked(self._source.cone_search, cone.ra, cone.dec, radius, where)
         tile = self._planted(rows)
         # Only what could be made use of is kept.
         if self._files is not None:
             self._files.write(code, rows)
         return tile
 
-    def _asked(self, code: int) -> pa.Table:
-        query, cone = self.query, tile_cone(code)
+    def _load_circles(self, batch: Batch) -> _Tile:
+        kept = self._circle_files.read(batch) if self._circle_files is not None else None
+        if kept is not None:
+            return self._planted(kept)
+        assert self._far is not None, "only a source far away is asked for circles"
+        radius = self.query.margin_arcsec + 2.0 * SLACK_ARCSEC
+        where = f"{radius:.0f} arcsec around {batch.ra.size} positions"
+        rows = self._asked(self._far.cones, batch.ra, batch.dec, radius, where)
+        tile = self._planted(rows.drop_columns(["position"]))
+        if self._circle_files is not None:
+            self._circle_files.write(batch, rows.drop_columns(["position"]))
+        return tile
+
+    def _asked(self, ask: Callable[..., pa.Table], ra: Place, dec: Place, radius_arcsec: float, where: str) -> pa.Table:
+        query = self.query
+        where = f"catalogue '{query.catalog}', {where}"
         columns = (query.id_column, *query.columns)
-        radius = cone.radius_arcsec + query.margin_arcsec + 2.0 * SLACK_ARCSEC
-        where = f"catalogue '{query.catalog}', {radius / 3600:.2f} deg around ra={cone.ra:.4f} dec={cone.dec:.4f}"
         try:
-            rows = self._source.cone_search(
+            rows = ask(
                 query.catalog,
-                cone.ra,
-                cone.dec,
-                radius_arcsec=radius,
+                ra,
+                dec,
+                radius_arcsec=radius_arcsec,
                 columns=columns,
                 optional=query.optional,
                 below=query.below or None,
             )
         except ServiceError as error:
-            raise ServiceError(f"{where}: {error}") from error
+            raise type(error)(f"{where}: {error}") from error
         missing = [name for name in ("ra", "dec", *columns) if name not in rows.column_names]
         if missing:
             raise MissingColumnError(where, missing, rows.column_names)
@@ -287,7 +358,8 @@ def _joined(found: Sequence[tuple[IntArray, FloatArray, pa.Table]]) -> Neighbour
         )
     position = np.concatenate([one[0] for one in found])
     order = np.argsort(position, kind="stable")
-    rows = pa.concat_tables([one[2] for one in found])
+    # Where no row of a tile has a value, a source far away cannot say of which type it would be.
+    rows = pa.concat_tables([one[2] for one in found], promote_options="permissive")
     return Neighbours(
         position=position[order],
         separation=np.concatenate([one[1] for one in found])[order],

@@ -5,10 +5,13 @@ May import `crossmatch`, `alerts`, `bright_stars`, `core` and `io`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +20,12 @@ import pyarrow.compute as pc
 
 from scope_ml.core.configuration import option
 from scope_ml.core.identifiers import exact_ids, one_chunk
-from scope_ml.core.protocols import CatalogSource
+from scope_ml.core.protocols import BulkCatalogSource, CatalogSource
 from scope_ml.core.provenance import digest_file
 from scope_ml.errors import ConfigError, DataError, MissingColumnError
-from scope_ml.features.alerts import AlertMatcher
+from scope_ml.features.alerts import AlertMatcher, UnknownAlerts
 from scope_ml.features.bright_stars import BrightStars
-from scope_ml.features.crossmatch import CrossMatch, CrossMatcher
+from scope_ml.features.crossmatch import CrossMatch, CrossMatcher, UnknownMatches
 from scope_ml.io.catalogs import ParquetCatalogs
 from scope_ml.io.tables import read_foreign_table
 
@@ -35,6 +38,11 @@ __all__ = [
     "SurveyCollections",
     "open_surroundings",
 ]
+
+Item = TypeVar("Item")
+
+#: Right ascensions and declinations [deg], float64 (n,) each.
+Positions: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 #: Reason by which a table of dropped light curves names those in the halo of a bright star.
 NEAR_BRIGHT_STAR = "near_bright_star"
@@ -63,13 +71,21 @@ class Survey:
 class CatalogsConfig:
     """The catalogs group of the configuration: where catalogues are."""
 
+    kind: Literal["folder", "kowalski", "none"] = option(
+        "folder",
+        doc="folder: Parquet files; kowalski: the service; none: nowhere, columns that need them have no values",
+        machine=True,
+    )
     path: str | None = option(
         None,
         doc="folder with one folder or file <name>.parquet per catalogue; null: that of source=survey",
         machine=True,
     )
     cache: str | None = option(
-        None, doc="folder that keeps what catalogues were asked, for later runs; null keeps nothing", machine=True
+        None,
+        doc="folder that keeps what catalogues were asked, for later runs; null keeps nothing, with kind=kowalski it is"
+        " the folder catalogs in service.kowalski.cache",
+        machine=True,
     )
     bright_stars: str | None = option(
         None,
@@ -91,13 +107,57 @@ class Surroundings:
         The light curves that an earlier run found near bright stars.
     digests
         Content digest of everything that is looked up, by collection; ``bright_stars`` for the table of `precomputed`.
+    connections
+        Requests that may be under way at a time; 0 where catalogues are files of this machine.
+    warnings
+        What a reader of the results should know.
     """
 
-    crossmatch: CrossMatcher | None = None
-    alerts: AlertMatcher | None = None
+    crossmatch: CrossMatcher | UnknownMatches | None = None
+    alerts: AlertMatcher | UnknownAlerts | None = None
     bright_stars: BrightStars | None = None
     precomputed: PrecomputedBrightStars | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    connections: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @contextmanager
+    def asked_ahead(self, where: Callable[[Item], Positions]) -> Iterator[Callable[[Iterable[Item]], Iterator[Item]]]:
+        """Give a way to go through items for which all catalogues are asked at once, and before their turn.
+
+        Each item is taken one early, and what its positions need is asked in the background, by `connections` threads.
+        An error is not told here: who looks up what was not answered asks again, and is told. At the end what was not
+        begun is not asked.
+
+        Parameters
+        ----------
+        where
+            Gives the right ascensions and declinations [deg] of an item, float64 (n,) each.
+        """
+        if not self.connections:
+            yield iter
+            return
+        matchers = [one for one in (self.bright_stars, self.crossmatch, self.alerts) if one is not None]
+        with ThreadPoolExecutor(self.connections, thread_name_prefix="scope-catalogues") as pool:
+
+            def begun(items: Iterable[Item]) -> Iterator[Item]:
+                waiting: list[Item] = []
+                for item in items:
+                    ra, dec = where(item)
+                    requests = [one.requests(ra, dec) for one in matchers]
+                    # A request of each catalogue in turn: they may be answered by different machines.
+                    for request in chain.from_iterable(zip_longest(*requests)):
+                        if request is not None:
+                            pool.submit(request)
+                    waiting.append(item)
+                    if len(waiting) > 1:
+                        yield waiting.pop(0)
+                yield from waiting
+
+            try:
+                yield begun
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def near_bright_star(
         self, ids: pa.Array | pa.ChunkedArray, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]
@@ -208,8 +268,11 @@ def open_surroundings(
     digests = {} if precomputed is None else {"bright_stars": precomputed.digest}
     if not wanted:
         return Surroundings(precomputed=precomputed, digests=digests)
+    if catalogs.kind == "none":
+        return _unknown(groups, crossmatch, precomputed, digests, bright_star_exclusion)
     source = source or _folder(catalogs, wanted)
-    cache = None if catalogs.cache is None else Path(catalogs.cache)
+    far = source if isinstance(source, BulkCatalogSource) else None
+    cache = Path(catalogs.cache) if catalogs.cache is not None else None if far is None else far.cache
     names: list[str] = list(crossmatch.catalogs) if "crossmatch" in groups else []
     names += [survey.alerts] if "alerts" in groups else []
     names += [survey.gaia] if bright_star_exclusion == "catalog" else []
@@ -222,15 +285,47 @@ def open_surroundings(
         else None,
         precomputed=precomputed,
         digests={**digests, **{name: source.digest(name) for name in dict.fromkeys(names)}},
+        connections=0 if far is None else far.connections,
+    )
+
+
+def _unknown(
+    groups: Collection[str],
+    crossmatch: CrossMatch,
+    precomputed: PrecomputedBrightStars | None,
+    digests: Mapping[str, str],
+    bright_star_exclusion: str,
+) -> Surroundings:
+    """Return what there is without catalogues.
+
+    Raises
+    ------
+    ConfigError
+        If light curves near bright stars are to be left out.
+    """
+    if bright_star_exclusion == "catalog":
+        raise ConfigError(
+            "cleaning.bright_star_exclusion=catalog needs catalogues, and catalogs=none has none; give"
+            " cleaning.bright_star_exclusion=off, or catalogues: catalogs=folder or catalogs=kowalski",
+            key="cleaning.bright_star_exclusion",
+        )
+    empty = [name for name in GROUPS if name in groups]
+    return Surroundings(
+        crossmatch=UnknownMatches(crossmatch) if "crossmatch" in groups else None,
+        alerts=UnknownAlerts() if "alerts" in groups else None,
+        precomputed=precomputed,
+        digests=digests,
+        warnings=(f"catalogs=none: the columns of {' and '.join(empty)} have no values",),
     )
 
 
 def _folder(catalogs: CatalogsConfig, wanted: Collection[str]) -> CatalogSource:
+    needs = f"{' and '.join(wanted)} {'needs' if len(wanted) == 1 else 'need'} catalogues"
+    if catalogs.kind == "kowalski":
+        raise ConfigError(f"{needs}; this cannot ask Kowalski, give catalogs=folder", key="catalogs.kind")
     if catalogs.path is None:
         raise ConfigError(
-            f"{' and '.join(wanted)} {'needs' if len(wanted) == 1 else 'need'} catalogues; give their folder with"
-            " catalogs.path=FOLDER, or leave out what needs them",
-            key="catalogs.path",
+            f"{needs}; give their folder with catalogs.path=FOLDER, or leave out what needs them", key="catalogs.path"
         )
     return ParquetCatalogs(Path(catalogs.path))
 

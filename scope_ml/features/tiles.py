@@ -21,7 +21,7 @@ from scope_ml.core.sphere import separation_arcsec
 from scope_ml.errors import SchemaError
 from scope_ml.io.tables import read_table, write_table
 
-__all__ = ["Query", "TileCone", "TileFiles", "tile_codes", "tile_cone"]
+__all__ = ["AnswerFiles", "Query", "TileCone", "TileFiles", "tile_codes", "tile_cone"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -106,16 +106,33 @@ class Query:
     ids: Literal["number", "text"] = "number"
 
 
-class TileFiles:
-    """Tiles of one query as Parquet files: ``<folder>/<catalogue>-<digest>/tile-<band>-<step>-<query>.parquet``."""
+class AnswerFiles:
+    """Answers to one query in ``<folder>/<catalogue>-<digest>``; the names of files end with the key of the query."""
 
     def __init__(self, folder: Path, query: Query, digest: str) -> None:
         self._folder = Path(folder) / f"{query.catalog}-{digest[:12]}"
         asked = {**asdict(query), "digest": digest, "tile_deg": TILE_DEG, "version": CACHE_VERSION}
-        # How ids are made comparable is decided when a tile is read.
+        # How ids are made comparable is decided when an answer is read.
         del asked["ids"]
         self._asked: dict[str, Any] = json.loads(json.dumps(asked))
         self._key = digest_json(self._asked)[:8]
+
+    def _read(self, path: Path, facts: Mapping[str, Any]) -> pa.Table | None:
+        """Return the rows of a file, None if there is none that was made whole by this query and says `facts`."""
+        if not path.is_file():
+            return None
+        try:
+            table = read_table(path, kind=KIND)
+        except SchemaError:
+            return None
+        return table.data if dict(table.metadata.facts) == {**self._asked, **facts} else None
+
+    def _write(self, path: Path, rows: pa.Table, facts: Mapping[str, Any]) -> None:
+        write_table(rows, path, TableMetadata(kind=KIND, facts={**self._asked, **facts}))
+
+
+class TileFiles(AnswerFiles):
+    """Tiles of one query as Parquet files: ``<folder>/<catalogue>-<digest>/tile-<band>-<step>-<query>.parquet``."""
 
     def path(self, code: int) -> Path:
         """Return where a tile stands or will stand."""
@@ -124,14 +141,7 @@ class TileFiles:
 
     def read(self, code: int) -> pa.Table | None:
         """Return the rows of a tile, None if there is no file that was made whole by this query."""
-        path = self.path(code)
-        if not path.is_file():
-            return None
-        try:
-            table = read_table(path, kind=KIND)
-        except SchemaError:
-            return None
-        return table.data if dict(table.metadata.facts) == {**self._asked, "tile": code} else None
+        return self._read(self.path(code), {"tile": code})
 
     def write(self, code: int, rows: pa.Table) -> None:
         """Keep the rows of a tile, atomically.
@@ -141,5 +151,4 @@ class TileFiles:
         OutputError
             If the folder cannot be written.
         """
-        facts = {**self._asked, "tile": code}
-        write_table(rows, self.path(code), TableMetadata(kind=KIND, facts=facts))
+        self._write(self.path(code), rows, {"tile": code})

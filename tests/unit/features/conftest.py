@@ -47,7 +47,7 @@ class MemoryCatalogs:
         return table.select(["ra", "dec", *columns, *there]).take(pa.array(rows))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def memory_catalogs():
     return MemoryCatalogs
 

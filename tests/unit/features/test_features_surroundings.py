@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,7 @@ from omegaconf import OmegaConf
 
 from scope_ml.core.configuration import build, science_digest
 from scope_ml.core.provenance import TableMetadata
-from scope_ml.errors import ConfigError, DataError, FormatError, MissingColumnError
+from scope_ml.errors import ConfigError, DataError, FormatError, MissingColumnError, ServiceError
 from scope_ml.features.crossmatch import CrossMatch, crossmatch_columns
 from scope_ml.features.surroundings import (
     CatalogsConfig,
@@ -94,6 +96,104 @@ def test_a_catalogue_that_is_not_there_is_found_out_at_the_start(folder):
         opened(("crossmatch",), folder, names=("AllWISE", "PS1_DR1"))
 
 
+def test_without_catalogues_nobody_knows():
+    place = np.array([10.0, np.nan]), np.array([20.0, 1.0])
+    unknown = opened(("alerts", "crossmatch"), kind="none")
+    alerts = unknown.alerts.columns(*place)
+    # Not 0 alerts: nobody has counted them.
+    assert {name: (str(column.type), column.to_pylist()) for name, column in alerts.items()} == {
+        "n_ztf_alerts": ("int32", [None, None]),
+        "mean_ztf_alert_braai": ("double", [None, None]),
+    }
+    matches = unknown.crossmatch.match(*place)
+    specs = crossmatch_columns(("Gaia_EDR3", "AllWISE"))
+    assert {name: str(column.type) for name, column in matches.columns.items()} == {s.name: s.dtype for s in specs}
+    assert all(column.null_count == 2 for column in matches.columns.values())
+    assert [matches.n_within[name].tolist() for name in ("Gaia_EDR3", "AllWISE")] == [[0, 0], [0, 0]]
+    assert unknown.digests == {}
+    assert unknown.warnings == ("catalogs=none: the columns of alerts and crossmatch have no values",)
+    with unknown.asked_ahead(lambda item: place) as ahead:
+        assert list(ahead([1, 2])) == [1, 2]
+    assert opened(("basic",), kind="none").warnings == ()
+    with pytest.raises(
+        ConfigError, match=r"bright_star_exclusion=catalog needs catalogues, and catalogs=none has none"
+    ):
+        opened((), kind="none", exclusion="catalog")
+    with pytest.raises(ConfigError, match="this cannot ask Kowalski, give catalogs=folder"):
+        opened(("alerts",), kind="kowalski")
+
+
+def test_all_catalogues_are_asked_at_once_and_a_shard_ahead(memory_catalogs, folder, tmp_path):
+    """Each request waits for three more: one after the other none would end."""
+    together = threading.Barrier(4)
+
+    class Far(memory_catalogs):
+        connections, cache = 4, tmp_path / "cache"
+
+        def cone_search(self, catalog, *args, **kwargs):
+            together.wait(10.0)
+            return super().cone_search(catalog, *args, **kwargs)
+
+        def cones(self, catalog, ra, dec, **kwargs):
+            raise AssertionError("far too many positions for circles")
+
+    tables = {name: pq.read_table(folder / f"{name}.parquet") for name in ("Gaia_EDR3", "AllWISE", "ZTF_alerts")}
+    source = Far(**tables)
+    # A shard is a tile: 60 light curves in it.
+    shards = [np.linspace(0.0, 0.1, 60) + 10.0 + 2.0 * k for k in range(2)]
+    surroundings = open_surroundings(
+        ("alerts", "crossmatch"),
+        catalogs=CatalogsConfig(kind="kowalski"),
+        survey=SurveyCollections(),
+        crossmatch=CrossMatch(catalogs=("Gaia_EDR3", "AllWISE")),
+        bright_star_exclusion="catalog",
+        source=source,
+    )
+    assert surroundings.connections == 4
+    begun, done = [], []
+
+    def where(ra):
+        begun.append(ra)
+        return ra, np.full(60, 20.1)
+
+    with surroundings.asked_ahead(where) as ahead:
+        for ra in ahead(iter(shards)):
+            assert len(begun) == 2
+            dec = np.full(60, 20.1)
+            surroundings.near_bright_star(pa.array(range(60)), ra, dec)
+            surroundings.crossmatch.match(ra, dec)
+            done.append(surroundings.alerts.columns(ra, dec)["n_ztf_alerts"].size)
+    assert done == [60, 60]
+    assert Counter(name for name, *_ in source.asked) == {"Gaia_EDR3": 4, "AllWISE": 2, "ZTF_alerts": 2}
+    assert len(list((tmp_path / "cache").rglob("tile-*.parquet"))) == 8
+
+
+def test_what_failed_ahead_is_asked_again_and_told(memory_catalogs, folder):
+    class Far(memory_catalogs):
+        connections, cache = 2, None
+
+        def cones(self, catalog, ra, dec, **kwargs):
+            self.asked.append(len(ra))
+            raise ServiceError("no answer")
+
+    source = Far(ZTF_alerts=pq.read_table(folder / "ZTF_alerts.parquet"))
+    surroundings = open_surroundings(
+        ("alerts",),
+        catalogs=CatalogsConfig(kind="kowalski"),
+        survey=SurveyCollections(),
+        crossmatch=CrossMatch(),
+        source=source,
+    )
+    place = np.array([10.0]), np.array([20.0])
+    with (
+        surroundings.asked_ahead(lambda _: place) as ahead,
+        pytest.raises(ServiceError, match="1 positions: no answer"),
+    ):
+        for _ in ahead(range(3)):
+            surroundings.alerts.columns(*place)
+    assert source.asked == [1, 1]
+
+
 def test_a_list_of_an_earlier_run(tmp_path):
     big = 2**60
     dropped = pa.table(
@@ -133,6 +233,8 @@ def test_a_list_of_ones_own(tmp_path):
         ("crossmatch/default.yaml", CrossMatch, CrossMatch()),
         ("survey/ztf.yaml", Survey, Survey()),
         ("catalogs/folder.yaml", CatalogsConfig, CatalogsConfig()),
+        ("catalogs/kowalski.yaml", CatalogsConfig, CatalogsConfig(kind="kowalski")),
+        ("catalogs/none.yaml", CatalogsConfig, CatalogsConfig(kind="none")),
     ],
 )
 def test_configuration_files_hold_the_defaults(file, schema, expected):
