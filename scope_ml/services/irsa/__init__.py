@@ -1,0 +1,1 @@
+"""IRSA, the public archive of ZTF."""
