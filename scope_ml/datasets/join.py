@@ -61,7 +61,7 @@ def join(
     Parameters
     ----------
     features
-        Table of kind ``features``: `id`, `source_id` where known, `ra`, `dec` [deg] where known, features.
+        Table of kind ``features``: `id` (or SCoPe's ``_id``), `source_id` where known, `ra`, `dec` [deg] where known, features.
     labels
         Labels by id, or by position where they have none.
     config
@@ -86,6 +86,9 @@ def join(
         If the features have no exact ids, or no coordinates where they are needed.
     """
     data = features.data
+    if "id" not in data.column_names and "_id" in data.column_names:
+        # A table that SCoPe wrote.
+        data = data.append_column("id", data["_id"])
     if "id" not in data.column_names:
         raise MissingColumnError(name, ["id"], data.column_names)
     if labels.id is None:

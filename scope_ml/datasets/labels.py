@@ -126,7 +126,8 @@ def read_labels(path: Path, taxonomy: Taxonomy, *, threshold: float = LABEL_THRE
         If it has no rows; if it is of both forms at once; for an unknown class, a value outside [0, 1], a weight below 0,
         an id that is missing or not exact, or a star with two rows that contradict one another.
     """
-    table = read_foreign_table(path)
+    # Of SCoPe's training sets in HDF5 the images and coordinates cannot be read, nor are they labels.
+    table = read_foreign_table(path, readable_only=True)
     if not table.num_rows:
         raise EmptySelectionError(f"label table {path} has no rows; give at least one label")
     columns = class_columns(table, taxonomy)

@@ -16,6 +16,7 @@ import pyarrow.csv as pacsv
 from scope_ml.errors import FormatError, SchemaError
 from scope_ml.io.atomic import atomic_path
 from scope_ml.io.parquet_files import check_columns, read_errors, require_file
+from scope_ml.io.scope_records import ID_COLUMN
 
 __all__ = ["csv_record", "read_csv", "record_path", "write_csv"]
 
@@ -40,6 +41,8 @@ def csv_record(path: Path) -> bytes | None:
 def read_csv(path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.DataType]) -> pa.Table:
     """Return a CSV file's table; columns without an entry in `dtypes` get the type their text suggests.
 
+    A list of whole numbers without a line of names, as SCoPe writes ids, is the column ``_id``.
+
     Raises
     ------
     FormatError, MissingColumnError
@@ -59,6 +62,9 @@ def read_csv(path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.
     read = pacsv.ReadOptions(block_size=BLOCK_BYTES if dtypes else block)
     with read_errors(path, "CSV"):
         table = pacsv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+        if not dtypes and table.num_columns == 1 and _is_number(table.column_names[0]):
+            read.column_names = [ID_COLUMN]
+            table = pacsv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
         rounded = [field.name for field in table.schema if field.name not in dtypes and _is_rounded_id(field)]
         if rounded:
             convert.column_types = {**dtypes, **dict.fromkeys(rounded, pa.string())}
@@ -84,6 +90,10 @@ def write_csv(table: pa.Table, final: Path, record: str) -> None:
             pacsv.write_csv(table, temporary)
             with suppress(FileNotFoundError):
                 record_path(final).unlink()
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def _is_rounded_id(field: pa.Field) -> bool:

@@ -2,12 +2,14 @@
 
 ``valid/<name>`` is a boolean dataset, there only if the column has nulls. Strings are variable-length UTF-8. Lists of
 one length (an image a row) are a dataset of two dimensions. The metadata record is the attribute ``scope`` of the
-file. May import core and errors only; h5py is imported here alone.
+file. Files of pandas go to `pandas_hdf5`. May import core and errors only; h5py is imported inside functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from scope_ml.errors import FormatError, SchemaError
+from scope_ml.io.pandas_hdf5 import is_pandas, pandas_columns, read_pandas
 from scope_ml.io.parquet_files import METADATA_KEY, check_columns, read_errors, require_file
+from scope_ml.io.scope_records import ID_COLUMN, exact_dataset_ids, is_id_dataset
 
-__all__ = ["read_hdf5", "write_hdf5"]
+__all__ = ["hdf5_columns", "hdf5_in_memory", "read_hdf5", "write_hdf5"]
 
 COLUMNS_GROUP = "columns"
 VALID_GROUP = "valid"
@@ -26,11 +30,26 @@ VALID_GROUP = "valid"
 COMPRESSED_ROWS = 1024
 
 
+@contextmanager
+def hdf5_in_memory(path: Path, **options: Any) -> Iterator[Any]:
+    """Yield a file of h5py in memory, which is written to `path` at the end of the block.
+
+    Where a disk fills up under HDF5 itself, it goes on failing, loudly, until the process ends.
+    """
+    import h5py
+
+    with h5py.File(str(path), "w", driver="core", backing_store=False, **options) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
+
+
 def write_hdf5(table: pa.Table, path: Path, record: str) -> None:
     """Write a table of scalars and of lists of one length; the same table gives the same bytes (no times are stored)."""
     import h5py
 
-    with h5py.File(path, "w", libver="latest", track_order=True) as file:
+    with hdf5_in_memory(path, libver="latest", track_order=True) as file:
         file.attrs[METADATA_KEY] = record
         columns = file.create_group(COLUMNS_GROUP, track_order=True)
         valid = file.create_group(VALID_GROUP, track_order=True)
@@ -60,7 +79,8 @@ def read_hdf5(
     """Return a file's table (or `columns` of it) and its metadata record, if any.
 
     Files of others are read too, if their columns are datasets of one dimension and equal length, in the root or in
-    one group `columns`; of those with more dimensions, which may be anything, nothing is taken.
+    one group `columns`; of those with more dimensions, which may be anything, nothing is taken. So are those of pandas,
+    whose record is the attrs that SCoPe kept with them, and SCoPe's lists of ids, whose column is called ``_id``.
 
     Raises
     ------
@@ -72,25 +92,59 @@ def read_hdf5(
     require_file(path)
     with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
         record = file.attrs.get(METADATA_KEY)
-        group = file[COLUMNS_GROUP] if isinstance(file.get(COLUMNS_GROUP), h5py.Group) else file
-        n_dimensions = (1,) if record is None else (1, 2)
-        names = [name for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim in n_dimensions]
-        if not names:
-            raise FormatError(
-                f"{path} has no columns: datasets of one dimension are needed in its root or in the group 'columns'"
-                f" (it holds: {', '.join(file) or 'nothing'}); convert it to Parquet or CSV"
-            )
-        check_columns(path, columns, names)
+        if record is None and is_pandas(file):
+            table, attrs = read_pandas(file, path, columns)
+            return table, None if attrs is None else json.dumps(attrs, default=str).encode()
+        datasets = _datasets(file, path)
+        check_columns(path, columns, list(datasets))
         arrays = {}
-        for name in columns if columns is not None else names:
+        for name in columns if columns is not None else datasets:
+            dataset = datasets[name]
+            if is_id_dataset(dataset.name.rpartition("/")[2]):
+                arrays[name] = pa.array(exact_dataset_ids(dataset[()], path))
+                continue
             mask = None
             if f"{VALID_GROUP}/{name}" in file:
                 mask = ~np.asarray(file[f"{VALID_GROUP}/{name}"][()], dtype=bool)
-            arrays[name] = _array(group[name], mask, (dtypes or {}).get(name))
+            arrays[name] = _array(dataset, mask, (dtypes or {}).get(name))
     lengths = {len(values) for values in arrays.values()}
     if len(lengths) > 1:
         raise FormatError(f"{path} has columns of different lengths ({sorted(lengths)}); convert it to Parquet or CSV")
     return pa.table(arrays), record.encode() if isinstance(record, str) else record
+
+
+def hdf5_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns that `read_hdf5` can read, without reading them.
+
+    Raises
+    ------
+    FormatError
+        As `read_hdf5`.
+    """
+    import h5py
+
+    require_file(path)
+    with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
+        if file.attrs.get(METADATA_KEY) is None and is_pandas(file):
+            return pandas_columns(file, path)
+        return tuple(_datasets(file, path))
+
+
+def _datasets(file: Any, path: Path) -> dict[str, Any]:
+    """Return the datasets that are columns, by the names of the columns."""
+    import h5py
+
+    group = file[COLUMNS_GROUP] if isinstance(file.get(COLUMNS_GROUP), h5py.Group) else file
+    n_dimensions = (1,) if file.attrs.get(METADATA_KEY) is None else (1, 2)
+    found = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset) and item.ndim in n_dimensions}
+    if not found:
+        raise FormatError(
+            f"{path} has no columns: datasets of one dimension are needed in its root or in the group 'columns'"
+            f" (it holds: {', '.join(file) or 'nothing'}); convert it to Parquet or CSV"
+        )
+    if len(found) == 1 and is_id_dataset(next(iter(found))):
+        return {ID_COLUMN: next(iter(found.values()))}
+    return found
 
 
 def _array(dataset: Any, mask: np.ndarray[Any, Any] | None, dtype: pa.DataType | None) -> pa.Array:

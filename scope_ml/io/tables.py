@@ -1,9 +1,9 @@
 """Tables in Parquet, HDF5 and CSV with one metadata record, whatever the format.
 
-`read_table` and `write_table` are for tables of ours, which carry the record of `core.provenance.TableMetadata`;
-`read_foreign_table` adopts tables of others. The suffix says the format. 64-bit integers, integers with nulls,
-strings, booleans and floats come back exactly as they went in; so do numbers in lists of one length (an image a row),
-but for CSV, which takes none. May import core and errors only.
+`read_table` and `write_table` are for tables of ours, which carry the record of `core.provenance.TableMetadata`, and
+of SCoPe, which have attrs in its place; `read_foreign_table` adopts tables of others. The suffix says the format.
+64-bit integers, integers with nulls, strings, booleans and floats come back exactly as they went in; so do numbers in
+lists of one length (an image a row), but for CSV, which takes none. May import core and errors only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scope_ml.core.provenance import Column, TableMetadata
 from scope_ml.errors import FormatError, MetadataError, SchemaError
 from scope_ml.io.atomic import atomic_path
 from scope_ml.io.csv_files import csv_record, read_csv, record_path, write_csv
-from scope_ml.io.hdf5_files import read_hdf5, write_hdf5
+from scope_ml.io.hdf5_files import hdf5_columns, read_hdf5, write_hdf5
 from scope_ml.io.parquet_files import (
     check_columns,
     open_parquet,
@@ -30,6 +30,7 @@ from scope_ml.io.parquet_files import (
     require_file,
     write_parquet,
 )
+from scope_ml.io.scope_records import adopted_record, scope_attrs
 
 __all__ = [
     "FORMATS",
@@ -39,6 +40,7 @@ __all__ = [
     "read_batches",
     "read_foreign_table",
     "read_table",
+    "table_columns",
     "table_format",
     "write_table",
 ]
@@ -95,7 +97,8 @@ def read_table(path: Path, *, columns: Sequence[str] | None = None, kind: str | 
     Parameters
     ----------
     path
-        A file written by `write_table`.
+        A file written by `write_table`, or by SCoPe: then the record says what the columns tell, and has SCoPe's attrs
+        as the fact ``scope``.
     columns
         Names to read; all by default.
     kind
@@ -124,10 +127,29 @@ def read_table(path: Path, *, columns: Sequence[str] | None = None, kind: str | 
     return Table(data=_restored(path, data, metadata), metadata=metadata)
 
 
-def read_foreign_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def table_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns that can be read of a table, ours or not; of Parquet and HDF5 only these are read.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    form = table_format(path)
+    if form == "hdf5":
+        return hdf5_columns(path)
+    if form == "csv":
+        return tuple(read_foreign_table(path).column_names)
+    with open_parquet(path) as file:
+        return tuple(file.schema_arrow.names)
+
+
+def read_foreign_table(path: Path, columns: Sequence[str] | None = None, *, readable_only: bool = False) -> pa.Table:
     """Read a table of anybody's, with or without our record: label files, catalogues, data sets.
 
-    Integers stay integers (also with nulls); in CSV without a record the text suggests the types.
+    Integers stay integers (also with nulls); in CSV without a record the text suggests the types. Columns of pandas' HDF5
+    that hold pickled objects are an error; with `readable_only` all `columns` are taken that can be read.
 
     Raises
     ------
@@ -136,6 +158,9 @@ def read_foreign_table(path: Path, columns: Sequence[str] | None = None) -> pa.T
     """
     path = Path(path)
     form = table_format(path)
+    if form == "hdf5" and readable_only:
+        available = hdf5_columns(path)
+        columns = available if columns is None else [name for name in columns if name in available]
     if form == "csv":
         if path.is_file() and csv_record(path) is not None:
             return read_table(path, columns=columns).data
@@ -265,7 +290,20 @@ def _read_csv_table(path: Path, columns: Sequence[str] | None) -> tuple[pa.Table
 def _record(path: Path, raw: bytes | None) -> TableMetadata:
     if raw is None:
         _no_record(path)
-    return TableMetadata.from_json(raw, where=str(path))
+    attrs = scope_attrs(raw)
+    if attrs is None:
+        return TableMetadata.from_json(raw, where=str(path))
+    schema, n_rows = _shape(path)
+    return described(adopted_record(attrs, schema.names), schema, n_rows)
+
+
+def _shape(path: Path) -> tuple[pa.Schema, int]:
+    """Return the columns that can be read of a table without a record of ours, and its number of rows."""
+    if table_format(path) == "parquet":
+        with open_parquet(path) as file:
+            return plain_schema(file.schema_arrow, ()), int(file.metadata.num_rows)
+    data = read_foreign_table(path, readable_only=True)
+    return data.schema, int(data.num_rows)
 
 
 def _check_rows(path: Path, n_rows: int, recorded: int) -> None:
@@ -279,7 +317,8 @@ def _no_record(path: Path) -> NoReturn:
     lacks = f" (no {record_path(path).name} beside it)" if path.suffix.lower() == ".csv" else ""
     raise MetadataError(
         f"{path} has no metadata record of scope_ml{lacks}, so it cannot be said what it is; adopt a file of your own"
-        " with scope_ml.io.tables: write_table(read_foreign_table(path), new_path, TableMetadata(kind=...))"
+        " with scope_ml.io.tables: write_table(read_foreign_table(path), new_path, TableMetadata(kind=...)); one of SCoPe's"
+        " with scope_ml.io.scope_files: adopt(path, new_path)"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scope_ml.errors import DataError, FeatureMismatchError
 from scope_ml.models.inputs import DMDT_SHAPE, Float32Array
@@ -53,7 +54,7 @@ def has_images(table: pa.Table) -> bool:
 
 
 def image_column(table: pa.Table) -> Float32Array:
-    """Return (n, 26, 26, 1) float32 dm-dt images of a table's column ``dmdt``.
+    """Return (n, 26, 26, 1) float32 dm-dt images of a table's column ``dmdt``: lists of 676 numbers, or of 26 lists.
 
     Raises
     ------
@@ -66,15 +67,28 @@ def image_column(table: pa.Table) -> Float32Array:
         raise FeatureMismatchError(
             f"the table lacks the column {IMAGE_COLUMN} of dm-dt images", missing=(IMAGE_COLUMN,)
         )
-    pixels = int(np.prod(DMDT_SHAPE))
     column = table[IMAGE_COLUMN]
-    flat = np.concatenate(
-        [np.asarray(chunk.flatten(), dtype=np.float32) for chunk in column.chunks] or [np.empty(0, "f4")]
-    )
-    lengths = {len(row) for chunk in column.chunks for row in chunk} if flat.size == table.num_rows * pixels else set()
-    if flat.size != table.num_rows * pixels or lengths - {pixels}:
-        raise DataError(f"column {IMAGE_COLUMN} must hold {pixels} numbers in each row (26 x 26 pixels)")
+    pieces = [_pixels(chunk) for chunk in column.chunks]
+    flat = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.float32)
     return flat.reshape(table.num_rows, *DMDT_SHAPE, 1)
+
+
+def _pixels(images: pa.Array) -> Float32Array:
+    """Return all pixels of images, one after the other; an image is one list, or as SCoPe has it a list of rows."""
+    kind = images.type
+    is_nested = _is_list(kind) and _is_list(kind.value_type)
+    for size in DMDT_SHAPE if is_nested else (int(np.prod(DMDT_SHAPE)),):
+        whole = _is_list(images.type) and not images.null_count
+        if not whole or not pc.all(pc.equal(pc.list_value_length(images), size), min_count=0).as_py():
+            raise DataError(
+                f"column {IMAGE_COLUMN} must hold {np.prod(DMDT_SHAPE)} numbers in each row (26 x 26 pixels)"
+            )
+        images = images.flatten()
+    return np.asarray(images, dtype=np.float32)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def table_facts(table: pa.Table) -> dict[str, Any]:
