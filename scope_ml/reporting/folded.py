@@ -67,7 +67,9 @@ def magnitude_limits(mag: Float64Array) -> tuple[float, float]:
     return faint + margin, bright - margin
 
 
-def light_curve_panel(example: ExampleView, key: str, *, phase_zero: Literal["bright", "faint"] = "bright") -> str:
+def light_curve_panel(
+    example: ExampleView, key: str, *, phase_zero: Literal["bright", "faint"] = "bright", units: bool = False
+) -> str:
     """Return the SVG of one light curve.
 
     Parameters
@@ -76,6 +78,10 @@ def light_curve_panel(example: ExampleView, key: str, *, phase_zero: Literal["br
         The light curve; folded where its period is finite and positive, else shown against time.
     key
         Name that is unique on the page (the second cycle refers to the first by it).
+    phase_zero
+        What to put at phase 0.
+    units
+        Write beside the axes what they are; where one panel stands alone.
     """
     if not len(example.time):
         return '<p class="empty">no epochs left to draw</p>'
@@ -99,13 +105,14 @@ def light_curve_panel(example: ExampleView, key: str, *, phase_zero: Literal["br
     points = _points(x(across), y(mag), y(mag - mag_err), y(mag + mag_err), key)
     repeat = f'<use href="#{key}" x="{number((RIGHT - LEFT) / 2)}"/>' if is_folded else ""
     # Under the time axis stands its zero point.
-    height = HEIGHT if is_folded else HEIGHT + 12
+    height = HEIGHT if is_folded and not units else HEIGHT + 12
+    names = _axis_names(is_folded) if units else ""
     beyond = int(np.count_nonzero((mag < bright) | (mag > faint)))
     note = f", {beyond} points beyond the frame" if beyond else ""
     title = escape(f"Light curve {example.id} {example.band} {what}, {len(example.time)} epochs{note}")
     return (
         f'<svg class="lc band-{escape(_band_class(example.band))}" viewBox="0 0 {WIDTH} {height}" role="img">'
-        f"<title>{title}</title>{_magnitude_axis(y)}{axis}{points}{repeat}</svg>"
+        f"<title>{title}</title>{_magnitude_axis(y)}{axis}{names}{points}{repeat}</svg>"
     )
 
 
@@ -121,6 +128,15 @@ def _magnitude_axis(y: Scale) -> str:
         for tick in ticks
     )
     return lines + labels
+
+
+def _axis_names(is_folded: bool) -> str:
+    """Return what the axes are; that of time says it with its zero point."""
+    middle = number((TOP + BOTTOM) / 2)
+    mag = f'<text class="unit" x="8" y="{middle}" text-anchor="middle" transform="rotate(-90 8 {middle})">mag</text>'
+    if not is_folded:
+        return mag
+    return mag + f'<text class="unit" x="{RIGHT}" y="{HEIGHT + 8}" text-anchor="end">phase</text>'
 
 
 def _phase_axis(x: Scale) -> str:
@@ -139,7 +155,9 @@ def _time_axis(x: Scale, offset: float) -> str:
         f'<text x="{x.at(tick)}" y="{BOTTOM + 15}" text-anchor="middle">{tick_label(tick, ticks)}</text>'
         for tick in ticks
     )
-    unit = f'<text class="unit" x="{RIGHT}" y="{HEIGHT + 8}" text-anchor="end">HJD \N{MINUS SIGN} {offset:.0f}</text>'
+    unit = (
+        f'<text class="unit" x="{RIGHT}" y="{HEIGHT + 8}" text-anchor="end">HJD \N{MINUS SIGN} {offset:.0f} [d]</text>'
+    )
     return f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>{texts}{unit}'
 
 
