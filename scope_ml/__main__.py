@@ -10,6 +10,9 @@ __all__ = ["DOORS", "main"]
 #: Door -> what it is for.
 DOORS = {
     "simulate": "make an embedded survey with all 52 classes",
+    "check_quads": "which quadrants have sources, and the list for array jobs",
+    "get_quad_ids": "the sources of quadrants or whole fields",
+    "get_features": "features that the survey has measured already",
     "generate_features": "light curves to a feature table",
     "build_dataset": "features and labels to a split data set",
     "train": "train, evaluate, track and register classifiers",
@@ -18,6 +21,7 @@ DOORS = {
     "registry": "list, compare, promote, roll back, export and import models",
     "import_models": "SCoPe's own model files as bundles",
     "infer": "score a feature table with registered models",
+    "classify": "stars by coordinates: light curves, features, scores, a page",
     "report": "one HTML page about a run",
     "compare": "all classes and algorithms side by side, as a page and a table",
     "analyze_logs": "where the time of long runs went, from their logs",

@@ -44,7 +44,7 @@ N_EXAMPLES = 3
 class CatalogueSource(SourceConfig):
     """The source group where light curves are not necessary; without `path` there are none."""
 
-    path: str | None = option(  # type: ignore[assignment]
+    path: str | None = option(
         None, doc="light curves that the features were measured on, to refine periods by class", machine=True
     )
 
@@ -56,9 +56,9 @@ class CatalogueSource(SourceConfig):
         ScopeError
             If there are none at `path`.
         """
-        if self.path is None:
+        if self.path is None and self.kind not in ("kowalski", "irsa_stars"):
             return None
-        if not self.path:
+        if self.path == "":
             raise ConfigError("'source.path' is empty; give source.path=..., or leave it out", key="source.path")
         return open_source(self)
 

@@ -26,6 +26,7 @@ from scope_ml.io.atomic import atomic_path
 from scope_ml.io.parquet_files import open_parquet, parquet_record
 from scope_ml.io.parts import Parts, Transform
 from scope_ml.io.tables import check_columns_fit, read_table, table_format, write_table
+from scope_ml.services.account import Account
 from scope_ml.stages.feature_run import ROWS, TableParts
 from scope_ml.stages.requested_sources import Accounting, Request
 
@@ -40,6 +41,7 @@ __all__ = [
     "table_report",
     "write_not_found",
     "write_report",
+    "write_unanswered",
 ]
 
 #: What stands beside a feature table, and how its file ends.
@@ -47,6 +49,15 @@ BESIDE = {"dropped": ".parquet", "report": ".json"}
 
 #: The same where sources were asked for one by one.
 NOT_FOUND = {"not_found": ".parquet"}
+
+#: The same where a service was asked for each light curve and has not sent some; there is no such file otherwise.
+UNANSWERED = "unanswered.parquet"
+
+#: What is counted of a service's answers.
+OF_SERVICES = ("ids_answered", "ids_open", "points_not_allowed")
+
+#: Ids that a warning names.
+N_NAMED = 3
 
 #: Facts of the report that tell how this run went, and not what came out; they stay out of the written report.
 RUN_FACTS = ("n_shards", "n_shards_resumed")
@@ -87,31 +98,55 @@ class TableCounts:
         Light curves and points dropped by reason, and how the period search of the written rows ended.
     ids_repeated
         Ids that stand in more than one row of a table.
+    ids_asked, ids_answered, ids_open
+        Ids that a service was asked for, those of which it sent the light curve, and what may come yet; None where no
+        service is asked.
+    points_not_allowed
+        Points that a service sent of programmes that it was not to.
+    ids_missing, ids_missing_first
+        Ids that were not answered by reason, and the first of them.
     """
 
     n_in: int = 0
     n_out: int = 0
     points_in: int = 0
     ids_repeated: int = 0
+    ids_asked: int | None = None
+    ids_answered: int = 0
+    ids_open: int = 0
+    points_not_allowed: int = 0
+    ids_missing_first: list[int] = field(default_factory=list)
+    ids_missing: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     points_dropped: Counter[str] = field(default_factory=Counter)
     status: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Mapping[str, Any]) -> None:
         """Add the counts that `other` has by name."""
-        for name in ("n_in", "n_out", "points_in", "ids_repeated"):
+        for name in ("n_in", "n_out", "points_in", "ids_repeated", *OF_SERVICES):
             setattr(self, name, getattr(self, name) + other.get(name, 0))
-        for name in ("dropped", "points_dropped", "status"):
+        for name in ("dropped", "points_dropped", "status", "ids_missing"):
             getattr(self, name).update(other.get(name, {}))
+        if (asked := other.get("ids_asked")) is not None:
+            self.ids_asked = (self.ids_asked or 0) + asked
+        self.ids_missing_first = [*self.ids_missing_first, *other.get("ids_missing_first", ())][:N_NAMED]
 
     @property
     def facts(self) -> dict[str, Any]:
         """Return what the report of a table has beside rows in, out and dropped."""
-        return {
+        facts = {
             "points_in": self.points_in,
             "points_dropped": dict(sorted(self.points_dropped.items())),
             "status": dict(sorted(self.status.items())),
             "ids_repeated": self.ids_repeated,
+        }
+        if self.ids_asked is None:
+            return facts
+        return facts | {
+            "ids_asked": self.ids_asked,
+            **{name: getattr(self, name) for name in OF_SERVICES},
+            "ids_missing": dict(sorted(self.ids_missing.items())),
+            "ids_missing_first": self.ids_missing_first,
         }
 
     def warnings(self) -> list[str]:
@@ -128,7 +163,18 @@ class TableCounts:
             lines.append(
                 f"{self.ids_repeated} ids stand in more than one row; give files without repeated light curves"
             )
+        if self.ids_missing:
+            lines.append(self._missing())
         return lines
+
+    def _missing(self) -> str:
+        """Say which ids did not come, and what to type."""
+        n_missing = sum(self.ids_missing.values())
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in self.ids_missing.most_common(N_NAMED))
+        others = ", ..." if n_missing > len(self.ids_missing_first) else ""
+        first = ", ".join(map(str, self.ids_missing_first)) + others
+        again = "; type the same command again to ask for them" if self.ids_open else ""
+        return f"{n_missing} of {self.ids_asked} ids have no light curve ({first}): {reasons}{again}"
 
 
 def add_up(parts: TableParts, n_parts: int) -> TableCounts:
@@ -229,6 +275,22 @@ def write_not_found(
         return facts, ()
     n_distinct = accounting.asked - accounting.duplicates
     return facts, (f"{missing.num_rows} of {n_distinct} sources have no light curve in the source, see {path.name}",)
+
+
+def write_unanswered(account: Account, output: Path, metadata: TableMetadata) -> dict[str, Path]:
+    """Write what a service has not sent beside the table, and return the file by name; none if there is nothing.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    path = output.with_name(f"{output.name}.{UNANSWERED}")
+    if not account.missing:
+        path.unlink(missing_ok=True)
+        return {}
+    write_table(account.table, path, replace(metadata, kind="ids_unanswered", facts=account.facts))
+    return {"unanswered": path}
 
 
 def table_report(

@@ -7,7 +7,8 @@ runs. May import compute, features, io and what lies below.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ import pyarrow as pa
 from scope_ml.compute.local import ThreadExecutor
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.core.protocols import LightCurveChunk, LightCurveSource, Progress
-from scope_ml.core.provenance import TableMetadata
-from scope_ml.errors import EmptySelectionError
+from scope_ml.core.provenance import TableMetadata, digest_json
+from scope_ml.errors import EmptySelectionError, SchemaError
 from scope_ml.features.cleaning import Cleaned, Cleaning, CleaningStatus, clean
 from scope_ml.features.extract import Extraction, extract_features
 from scope_ml.features.shards import Shard, shards
@@ -37,6 +38,9 @@ __all__ = ["ROWS", "Measured", "Measuring", "TableParts", "measure_table"]
 
 #: Column of the name that a source was asked for by, as SCoPe calls it.
 NAME = "fritz_name"
+
+#: Fact of a part that says which light curves it was made of.
+CONTENT = "content"
 
 #: Types of the facts of light curves where there is none to tell them from.
 ROWS = pa.schema([("id", pa.int64()), ("source_id", pa.int64()), *ROW_SCHEMA])
@@ -81,9 +85,14 @@ class TableParts:
         """Return the parts in `folder`; those of another key are removed."""
         return cls(folder=folder, kept=Parts(folder / "kept", key), dropped=Parts(folder / "dropped", key))
 
-    def done(self, index: int) -> bool:
-        """Return whether a shard has been measured."""
-        return self.kept.done(index) and self.dropped.done(index)
+    def done(self, index: int, content: str) -> bool:
+        """Return whether a shard has been measured that held the same, by its `content_digest`."""
+        if not (self.kept.done(index) and self.dropped.done(index)):
+            return False
+        try:
+            return all(parts.metadata(index).facts.get(CONTENT) == content for parts in (self.kept, self.dropped))
+        except SchemaError:
+            return False
 
     def counts(self, index: int) -> dict[str, int]:
         """Return how many light curves went into a measured shard and came out of it."""
@@ -179,14 +188,14 @@ def measure_table(
     total = _total(source, measuring.limit)
     n_shards = n_resumed = 0
 
-    def undone() -> Iterator[Shard]:
+    def undone() -> Generator[Shard]:
         nonlocal n_shards, n_resumed, found
         for shard in shards(watched, size=measuring.shard_size, limit=measuring.limit):
             log.begin(total)
             n_shards += 1
             if request is not None and found is not None:
                 found = found | request.found(shard.rows)
-            if parts.done(shard.index):
+            if parts.done(shard.index, content_digest(shard)):
                 n_resumed += 1
                 log.resumed_shard(shard.index, parts.counts(shard.index), place)
                 progress.advance(len(shard.batch))
@@ -200,14 +209,25 @@ def measure_table(
         return len(shard.batch)
 
     progress.start(what, total)
-    for n_sources in ThreadExecutor(workers=measuring.workers).map(measured, undone()):
-        progress.advance(n_sources)
+    # Closed at once where the work stops early, so that a source that reads ahead ends doing so.
+    with closing(undone()) as waiting, _asked_ahead(measuring.surroundings) as ahead:
+        for n_sources in ThreadExecutor(workers=measuring.workers).map(measured, ahead(waiting)):
+            progress.advance(n_sources)
     progress.finish()
     if not n_shards:
         if empty is not None:
             raise EmptySelectionError(empty)
         _measure(watched.no_light_curves(), parts, measuring, request, ShardClock())
     return Measured(n_shards=n_shards, n_resumed=n_resumed, found=found)
+
+
+def content_digest(shard: Shard) -> str:
+    """Return the digest of which light curves of how many points are in a shard.
+
+    A source that asks a service may lack today what it has tomorrow: then what follows stands in other shards.
+    """
+    ids, bands = shard.rows["id"].to_pylist(), shard.rows["band"].to_pylist()
+    return digest_json([ids, bands, shard.batch.n_obs.tolist()])
 
 
 def _total(source: LightCurveSource, limit: int | None) -> int | None:
@@ -237,7 +257,9 @@ def _measure(shard: Shard, parts: TableParts, measuring: Measuring, request: Req
     )
     if request is not None and request.named:
         table = table.append_column(NAME, request.names_of(rows))
+    content = {CONTENT: content_digest(shard)}
     facts = {
+        **content,
         "n_in": len(shard.batch),
         "dropped": dict(Counter(CleaningStatus(code).label for code in cleaned.status[dropped])),
         "points_in": shard.batch.n_points,
@@ -250,14 +272,27 @@ def _measure(shard: Shard, parts: TableParts, measuring: Measuring, request: Req
             _dropped_table(shard, cleaned, dropped),
             TableMetadata(kind="dropped_light_curves", facts=facts),
         )
-        parts.kept.write(shard.index, table, TableMetadata(kind="features"))
+        parts.kept.write(shard.index, table, TableMetadata(kind="features", facts=content))
     clock.stop()
     return len(kept)
 
 
 def _near_bright_star(rows: pa.Table, surroundings: Surroundings) -> NDArray[np.bool_] | None:
+    return surroundings.near_bright_star(rows["id"], *_positions(rows))
+
+
+def _asked_ahead(
+    surroundings: Surroundings | None,
+) -> AbstractContextManager[Callable[[Iterable[Shard]], Iterator[Shard]]]:
+    """Give a way to go through shards for which catalogues far away are asked before their turn."""
+    if surroundings is None:
+        return nullcontext(iter)
+    return surroundings.asked_ahead(lambda shard: _positions(shard.rows))
+
+
+def _positions(rows: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     ra, dec = (rows[name].to_numpy().astype(np.float64, copy=False) for name in ("ra", "dec"))
-    return surroundings.near_bright_star(rows["id"], ra, dec)
+    return ra, dec
 
 
 def _dropped_table(shard: Shard, cleaned: Cleaned, dropped: np.ndarray[Any, Any]) -> pa.Table:

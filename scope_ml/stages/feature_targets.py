@@ -72,7 +72,8 @@ class TargetConfig:
     quad: int | None = option(None, doc="quadrant of the detector, for quadrant", at_least=1, at_most=4, machine=True)
     path: str | None = option(
         None,
-        doc="quadrant_list: file of lines 'field ccd quad'; source_ids: .parquet, .csv or .h5 with ztf_id or ra, dec",
+        doc="quadrant_list: file of lines 'field ccd quad'; source_ids: .parquet, .csv or .h5 with ztf_id or ra, dec, or a"
+        " folder of lists of ids",
         machine=True,
     )
     index: int | None = option(
@@ -188,8 +189,10 @@ def resolve_targets(config: TargetConfig, output: Path) -> Targets:
     if config.kind == "source_ids":
         request = read_request(Path(str(config.path)), radius_arcsec=config.radius_arcsec)
         selection = request.selection
+        warnings = request.warnings
         if request.n_duplicates:
             warnings = (
+                *warnings,
                 f"{config.path}: {request.n_duplicates} of {request.n_asked} rows repeat a source and count once",
             )
     target = Target(name=name, selection=selection, output=output, request=request, **selection.constant)

@@ -27,12 +27,16 @@ from scope_ml.features.surroundings import CatalogsConfig, Surroundings, Survey,
 from scope_ml.io.run_log import RunLog
 from scope_ml.io.tables import table_format
 from scope_ml.kernels.registry import resolve_device
+from scope_ml.services.kowalski.catalogs import open_catalogs
+from scope_ml.services.kowalski.client import KowalskiClient
+from scope_ml.services.settings import ServicesConfig
 from scope_ml.stages.feature_log import FeatureLog
 from scope_ml.stages.feature_outputs import beside, check_format
 from scope_ml.stages.feature_run import Measuring
-from scope_ml.stages.feature_sources import SourceConfig, check_source, open_source
+from scope_ml.stages.feature_sources import SourceConfig, check_source, light_curves_of, open_client, open_source
 from scope_ml.stages.feature_tables import FeatureTables
 from scope_ml.stages.feature_targets import TargetConfig, Targets, resolve_targets
+from scope_ml.stages.irsa_sources import announce
 
 __all__ = ["GenerateFeatures", "SourceConfig", "open_source", "run"]
 
@@ -40,7 +44,7 @@ __all__ = ["GenerateFeatures", "SourceConfig", "open_source", "run"]
 PARTS_VERSION = 2
 
 #: Packages that decide what stands in a part; parts that were made by other code are made again.
-CODE = ("core", "io", "kernels", "features", "stages")
+CODE = ("core", "io", "kernels", "features", "services", "stages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,7 @@ class GenerateFeatures:
     source: SourceConfig = option(doc="the light curves")
     target: TargetConfig = option(TargetConfig(), doc="which light curves are measured", machine=True)
     catalogs: CatalogsConfig = option(CatalogsConfig(), doc="catalogues", machine=True)
+    service: ServicesConfig = option(ServicesConfig(), doc="remote services", machine=True)
     survey: Survey = option(Survey(), doc="what the survey calls its collections")
     crossmatch: CrossMatch = option(CrossMatch(), doc="which catalogues are matched")
     output: str = option(
@@ -176,19 +181,35 @@ def _generate(config: GenerateFeatures, targets: Targets, device: str, log: Feat
     )
     for target in targets:
         check_format(target.output, extraction)
-    tables = _tables(config, extraction, log, progress)
-    if targets.many:
-        check_source(config.source)
-        return tables.make_all(targets.targets, Path(log.facts["output"]))
-    wanted = f" in band {', '.join(config.source.bands)}" if config.source.bands else ""
-    empty = f"{config.source.path} holds no light curves{wanted}; check source.path and band"
-    return tables.make(targets[0], empty=empty if config.target.kind == "all" else None)
+    if targets.many or config.source.kind in ("kowalski", "irsa_stars"):
+        check_source(config.source, everything=config.target.kind == "all")
+    catalogs = _catalogs(config)
+    with open_client(config.service, needed="kowalski" in (config.source.kind, catalogs.kind)) as client:
+        surroundings = _surroundings(config, catalogs, extraction, client)
+        tables = _tables(config, extraction, surroundings, client, (log, progress))
+        if targets.many:
+            announce(tables.open, [target.selection for target in targets])
+            report = tables.make_all(targets.targets, Path(log.facts["output"]))
+        else:
+            wanted = f" in band {', '.join(config.source.bands)}" if config.source.bands else ""
+            empty = f"{config.source.path} holds no light curves{wanted}; check source.path and band"
+            report = tables.make(targets[0], empty=empty if config.target.kind == "all" else None)
+    return replace(report, warnings=(*report.warnings, *surroundings.warnings))
 
 
-def _surroundings(config: GenerateFeatures, extraction: Extraction) -> Surroundings:
+def _catalogs(config: GenerateFeatures) -> CatalogsConfig:
+    """Return where catalogues are: where nothing is said, beside the light curves."""
     catalogs = config.catalogs
-    if catalogs.path is None and config.source.kind == "survey":
-        catalogs = replace(catalogs, path=config.source.path)
+    if catalogs.kind != "folder" or catalogs.path is not None:
+        return catalogs
+    if config.source.kind == "kowalski":
+        return replace(catalogs, kind="kowalski")
+    return replace(catalogs, path=config.source.path) if config.source.kind == "survey" else catalogs
+
+
+def _surroundings(
+    config: GenerateFeatures, catalogs: CatalogsConfig, extraction: Extraction, client: KowalskiClient | None
+) -> Surroundings:
     return open_surroundings(
         extraction.groups,
         catalogs=catalogs,
@@ -196,12 +217,19 @@ def _surroundings(config: GenerateFeatures, extraction: Extraction) -> Surroundi
         crossmatch=config.crossmatch,
         bright_star_exclusion=config.cleaning.bright_star_exclusion,
         bright_star_radius_arcsec=config.cleaning.bright_star_radius_arcsec,
+        source=None if client is None else open_catalogs(catalogs, client, config.service.kowalski),
     )
 
 
-def _tables(config: GenerateFeatures, extraction: Extraction, log: FeatureLog, progress: Progress) -> FeatureTables:
+def _tables(
+    config: GenerateFeatures,
+    extraction: Extraction,
+    surroundings: Surroundings,
+    client: KowalskiClient | None,
+    told: tuple[FeatureLog, Progress],
+) -> FeatureTables:
     """Return what makes the tables of this configuration."""
-    surroundings = _surroundings(config, extraction)
+    log, progress = told
     measuring = Measuring(
         cleaning=config.cleaning,
         extraction=extraction,
@@ -237,9 +265,14 @@ def _tables(config: GenerateFeatures, extraction: Extraction, log: FeatureLog, p
         facts["note"] = "periods were not searched: every period is 1 d"
     inputs = tuple(Input(name=name, digest=digest) for name, digest in sorted(surroundings.digests.items()))
     metadata = TableMetadata(kind="features", config_digest=science_digest(config), inputs=inputs, facts=facts)
-    collection = config.survey.collections.sources
     return FeatureTables(
-        open=lambda selection: open_source(config.source, selection=selection, collection=collection),
+        open=light_curves_of(
+            config.source,
+            collection=config.survey.collections.sources,
+            client=client,
+            services=config.service,
+            progress=progress,
+        ),
         measuring=measuring,
         key=key,
         metadata=metadata,

@@ -9,7 +9,7 @@ in ``<output>.models.lock.json``; ``<output>.drift.html`` shows how far the rows
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ from scope_ml.stages.inference_models import (
 )
 from scope_ml.stages.training_inputs import period_method
 from scope_ml.tracking.lock import LOCK_NAME, write_lock
+from scope_ml.tracking.resolve import ResolvedModel
 from scope_ml.tracking.settings import TrackingConfig
 
 __all__ = ["Infer", "lock_path", "run"]
@@ -136,8 +137,17 @@ class _Plan:
         return [name for name in self.available if name in wanted]
 
 
-def run(config: Infer, *, progress: Progress) -> Report:
+def run(config: Infer, *, progress: Progress, chosen: Sequence[ResolvedModel] | None = None) -> Report:
     """Score every row of the feature table.
+
+    Parameters
+    ----------
+    config
+        Options.
+    progress
+        Who is told.
+    chosen
+        The models, where they were resolved before; None resolves what `config` names.
 
     Raises
     ------
@@ -157,7 +167,8 @@ def run(config: Infer, *, progress: Progress) -> Report:
     table_format(output)
     metadata = read_table(source, columns=(), kind="features").metadata
     light_curves = config.source.open()
-    chosen = choose_models(config.models, config.bundles, config.tracking, config.classes, config.algorithms)
+    if chosen is None:
+        chosen = choose_models(config.models, config.bundles, config.tracking, config.classes, config.algorithms)
     bundles, unfit = fitting_bundles(load_bundles(chosen, config.machine.n_workers), metadata, config.unfit_models)
     chosen = [model for model in chosen if model.pin.digest in {bundle.digest for bundle in bundles}]
     plan = _plan(config, metadata, bundles)
@@ -212,8 +223,9 @@ def _plan(config: Infer, metadata: TableMetadata, bundles: tuple[ModelBundle, ..
     for bundle in bundles:
         bundle.record.features.check(available, metadata.facts, model=bundle.name)
     method = period_method(metadata.facts)
-    # Tables with SCoPe's names, which its imported models take, have its suffix.
-    period = next((f"period_{end}" for end in (method, SUFFIX.get(method)) if f"period_{end}" in available), "")
+    # Tables with SCoPe's names, which its imported models take, have its suffix; those that SCoPe made do not say which.
+    ends = (method, SUFFIX.get(method)) if "period_search" in metadata.facts else (method, *reversed(tuple(SUFFIX.values())))
+    period = next((f"period_{end}" for end in ends if f"period_{end}" in available), "period")
     return _Plan(
         metadata=metadata,
         identity=tuple(name for name in ("_id", *IDENTITY) if name in available),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scope_ml.core.identifiers import exact_ids, one_chunk
+from scope_ml.core.sexagesimal import Axis, degrees
 from scope_ml.errors import DataError, EmptySelectionError, SchemaError
-from scope_ml.io.parquet_files import open_parquet
+from scope_ml.io.scope_files import read_id_folder
 from scope_ml.io.selection import Positions, Selection, nearest_positions, positions_within
-from scope_ml.io.tables import read_foreign_table, table_format
+from scope_ml.io.tables import read_foreign_table, table_columns
 
 __all__ = ["Accounting", "Request", "read_request"]
 
@@ -32,8 +33,13 @@ RA = ("ra", "RA", "R.A.", "r.a.", "radeg", "ra_deg")
 DEC = ("dec", "DEC", "Dec.", "Decl.", "dedeg", "de_deg")
 NAMES = ("fritz_name", "obj_id", "OBJ_ID", "object_id", "objectID", "name")
 
+AXES: tuple[Axis, Axis] = ("ra", "dec")
+
 #: SCoPe's column of positions: {radec_geojson: {coordinates: [ra - 180, dec]}} [deg].
 COORDINATES = "coordinates"
+
+#: Why a source is not found, where nothing more is known.
+NOT_THERE = "no light curve in the source"
 
 #: Text that was a number once and went through a float.
 ROUNDED = r"^[+-]?(\d+\.\d*|\d+(\.\d*)?[eE][+-]?\d+)$"
@@ -54,7 +60,8 @@ class Accounting:
     found
         Distinct sources of which the source of light curves has at least one.
     not_found
-        The others: `id` (where ids were given), `name` (where names were), `ra`, `dec` [deg] (where positions were).
+        The others: `id` (where ids were given), `name` (where names were), `ra`, `dec` [deg] (where positions were), and
+        `reason` (where reasons are told).
     """
 
     asked: int
@@ -76,12 +83,15 @@ class Request:
         `ra`, `dec` [deg] that the file has.
     n_asked, n_duplicates
         Rows of the file, and how many of them repeat another.
+    warnings
+        What to wonder at in the file, one line each.
     """
 
     selection: Selection
     sources: pa.Table
     n_asked: int
     n_duplicates: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def named(self) -> bool:
@@ -95,27 +105,61 @@ class Request:
         """
         hit = np.zeros(self.sources.num_rows, dtype=bool)
         if self.selection.ids is not None:
-            at = self._index_of(rows)
+            at = self.index_of(rows)
             hit[at[at >= 0]] = True
         elif self.selection.positions is not None:
             # A star may be near several positions; each of them has found it.
             hit[positions_within(self.selection.tree, *_ra_dec(rows), self.selection.positions.radius_arcsec)] = True
         return hit
 
-    def account(self, found: npt.NDArray[np.bool_] | pa.Table) -> Accounting:
-        """Return what became of each source, given what `found` returned, or all rows at once."""
+    def account(
+        self, found: npt.NDArray[np.bool_] | pa.Table, reasons: Sequence[str | None] | None = None
+    ) -> Accounting:
+        """Return what became of each source, given what `found` returned, or all rows at once.
+
+        With `reasons`, one a source, those that were not found have a column `reason`; None stands for `NOT_THERE`.
+        """
         hit = self.found(found) if isinstance(found, pa.Table) else found
-        not_found = self.sources.filter(pa.array(~hit))
+        sources = self.sources
+        if reasons is not None:
+            told = [NOT_THERE if reason is None else reason for reason in reasons]
+            sources = sources.append_column("reason", pa.array(told, pa.string()))
+        not_found = sources.filter(pa.array(~hit))
         return Accounting(asked=self.n_asked, duplicates=self.n_duplicates, found=int(hit.sum()), not_found=not_found)
+
+    def reasons(self, missing: pa.Table) -> list[str | None]:
+        """Return for each of `sources` why it has no light curve, None where `missing` does not say.
+
+        `missing` has `reason` of each light curve that was asked for in vain, and its `id`, or where positions are
+        asked for its `ra` and `dec` [deg].
+        """
+        told: list[str | None] = [None] * self.sources.num_rows
+        if not missing.num_rows:
+            return told
+        if self.selection.positions is None:
+            places = [[at] if at >= 0 else [] for at in self.index_of(missing).tolist()]
+        else:
+            places = [self._places_near(ra, dec) for ra, dec in zip(*_ra_dec(missing), strict=True)]
+        for at, reason in zip(places, missing["reason"].to_pylist(), strict=True):
+            for place in at:
+                told[place] = told[place] or reason
+        return told
+
+    def _places_near(self, ra: float, dec: float) -> list[int]:
+        """Return the sources within the radius of one position [deg]."""
+        assert self.selection.positions is not None
+        at = np.array([ra]), np.array([dec])
+        near: list[int] = positions_within(self.selection.tree, *at, self.selection.positions.radius_arcsec).tolist()
+        return near
 
     def names_of(self, rows: pa.Table) -> pa.Array:
         """Return the name of each light curve of `rows` (string, null if unknown): by id, or of the nearest position."""
         if not self.named:
             return pa.nulls(rows.num_rows, pa.string())
-        at = self._index_of(rows)
+        at = self.index_of(rows)
         return one_chunk(self.sources["name"]).take(pa.array(at, mask=at < 0))
 
-    def _index_of(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+    def index_of(self, rows: pa.Table) -> npt.NDArray[np.int64]:
         """Return the source of each row, shape (n,), or -1; the nearest where positions are asked for."""
         if self.selection.positions is not None:
             return nearest_positions(self.selection.tree, *_ra_dec(rows), self.selection.positions.radius_arcsec)
@@ -142,6 +186,8 @@ class Request:
 def read_request(path: Path, *, radius_arcsec: float) -> Request:
     """Read a file of ids or positions: Parquet, CSV or HDF5 with any of the columns `IDS`, `RA`, `DEC`, `NAMES`.
 
+    A folder is read as the lists of ids in it, such as `get_quad_ids` writes.
+
     Parameters
     ----------
     radius_arcsec
@@ -158,7 +204,12 @@ def read_request(path: Path, *, radius_arcsec: float) -> Request:
     EmptySelectionError
         If it has no rows.
     """
-    available = _column_names(path)
+    if path.is_dir():
+        folder = read_id_folder(path)
+        whole = _request(path, pa.table({"id": folder.ids}), radius_arcsec)
+        n_asked = whole.n_asked + folder.n_repeated
+        return replace(whole, n_asked=n_asked, n_duplicates=folder.n_repeated, warnings=folder.warnings)
+    available = table_columns(path)
     id_name, ra_name, dec_name, name = (_first(options, available) for options in (IDS, RA, DEC, NAMES))
     geo_name = COORDINATES if COORDINATES in available and not (ra_name and dec_name) else None
     if not (id_name or geo_name or (ra_name and dec_name)):
@@ -180,7 +231,10 @@ def read_request(path: Path, *, radius_arcsec: float) -> Request:
         ra, dec = (
             _geo(data[geo_name], path, needed=not id_name)
             if geo_name
-            else (_degrees(data[one], one, path, needed=not id_name) for one in positions)
+            else (
+                _degrees(data[one], one, axis, path, needed=not id_name)
+                for one, axis in zip(positions, AXES, strict=True)
+            )
         )
         columns |= {"ra": pa.array(ra, from_pandas=True), "dec": pa.array(dec, from_pandas=True)}
     return _request(path, pa.table(columns), radius_arcsec)
@@ -210,13 +264,6 @@ def _request(path: Path, asked: pa.Table, radius_arcsec: float) -> Request:
     )
 
 
-def _column_names(path: Path) -> list[str]:
-    if table_format(path) == "parquet":
-        with open_parquet(path) as file:
-            return list(file.schema_arrow.names)
-    return list(read_foreign_table(path).column_names)
-
-
 def _first(options: Sequence[str], available: Sequence[str]) -> str | None:
     return next((one for one in options if one in available), None)
 
@@ -241,13 +288,28 @@ def _names(column: pa.ChunkedArray, name: str, path: Path) -> pa.Array:
         raise DataError(f"{path}: column '{name}' is {column.type}, which is no text ({error})") from error
 
 
-def _degrees(column: pa.ChunkedArray, name: str, path: Path, *, needed: bool) -> Floats:
+def _degrees(column: pa.ChunkedArray, name: str, axis: Axis, path: Path, *, needed: bool) -> Floats:
     values = one_chunk(column)
+    # A reader of CSV takes 12:30:00 for a time of day.
+    if pa.types.is_time(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return _sexagesimal(values.cast(pa.string()), name, axis, path, needed=needed)
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_null(values.type)):
         if not needed:
             return np.full(len(values), np.nan)
         raise DataError(f"{path}: column '{name}' is {values.type}; positions are decimal degrees, such as 41.5")
     return np.asarray(values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False))
+
+
+def _sexagesimal(texts: pa.Array, name: str, axis: Axis, path: Path, *, needed: bool) -> Floats:
+    """Return coordinates [deg] of texts such as ``19:52:00.6`` or ``298.0025``."""
+    values = np.full(len(texts), np.nan)
+    for row, text in enumerate(texts.to_pylist()):
+        try:
+            values[row] = np.nan if text is None else degrees(text, axis)
+        except DataError as error:
+            if needed:
+                raise DataError(f"{path}: column '{name}' in row {row + 1}: {error}") from error
+    return values
 
 
 def _geo(column: pa.ChunkedArray, path: Path, *, needed: bool) -> tuple[Floats, Floats]:

@@ -19,6 +19,9 @@ from scope_ml.taxonomy.classes import packaged_conf_dir
 #: What a door has to be given.
 REQUIRED = {
     "simulate": ["output=o"],
+    "check_quads": ["source.path=p", "output=o"],
+    "get_quad_ids": ["source.path=p", "field=1", "output=o"],
+    "get_features": ["target=source_ids", "target.path=p", "output=o"],
     "generate_features": ["source.path=p", "output=o"],
     "build_dataset": ["features=[f]", "labels=[l]", "output=o"],
     "train": ["class=rrlyr", "dataset=table", "dataset.features=f", "dataset.labels=l"],
@@ -27,6 +30,7 @@ REQUIRED = {
     "registry": ["action=list"],
     "import_models": ["path=p", "output=o", "stats=s"],
     "infer": ["features=f", "output=o"],
+    "classify": ["source.path=p", "ra=1", "dec=2"],
     "report": ["predictions=p", "models=m", "output=o"],
     "compare": ["models=m"],
     "analyze_logs": ["logs=[l]"],

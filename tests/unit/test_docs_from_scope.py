@@ -15,8 +15,17 @@ from scope_ml.models.algorithms import ALGORITHMS
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Every option of the old commands of training and inference.
+#: Every option of the old commands.
 OLD = {
+    "generate-features": "source-catalog alerts-catalog gaia-catalog bright-star-query-radius-arcsec xmatch-radius-arcsec"
+    " query-size-limit period-algorithms period-batch-size doCPU doGPU samples-per-peak doScaleMinPeriod doRemoveTerrestrial"
+    " Ncore field ccd quad min-n-lc-points min-cadence-minutes max-timestamp-hjd dirname filename doCesium doNotSave stop-early"
+    " doQuadrantFile quadrant-file quadrant-index doSpecificIDs skipCloseSources top-n-periods max-freq fg-dataset",
+    "get-quad-ids": "catalog output output-dir field ccd-range quad-range minobs skip limit verbose multi-quads whole-field",
+    "check-quads-for-sources": "fields catalog count-sources minobs save filename",
+    "get-features": "field ccd-range quad-range limit-per-query max-sources features-catalog whole-field start end restart"
+    " no-write-results write-csv column-list suffix impute-missing-features no-self-impute tm verbose",
+    "run-scope-local": "path-dataset cone-radius-arcsec save-sources-filepath algorithms group-names",
     "scope-train": "tag path-dataset algorithm gpu verbose job-type group run-sweeps period-suffix threshold balance"
     " weight-per-class scale-features test-size val-size random-state feature-stats batch-size shuffle-buffer-size epochs"
     " float-convert-types lr beta-1 beta-2 epsilon decay momentum monitor patience callbacks run-eagerly pre-trained-model"
@@ -35,7 +44,17 @@ OLD = {
 }
 
 #: Doors whose settings the page may name.
-STAGES = ("training_options:Train", "infer:Infer", "compare:Compare", "generate_features:GenerateFeatures")
+STAGES = (
+    "training_options:Train",
+    "infer:Infer",
+    "compare:Compare",
+    "generate_features:GenerateFeatures",
+    "get_quad_ids:GetQuadIds",
+    "check_quads:CheckQuads",
+    "get_features:GetFeatures",
+    "classify:Classify",
+    "analyze_logs:AnalyzeLogs",
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +91,8 @@ def test_every_setting_that_is_named_is_there(page: str) -> None:
         module, _, name = path.partition(":")
         schemas.append(getattr(import_module(f"scope_ml.stages.{module}"), name))
     named = set(re.findall(r"(?:`| |')'?([a-z_]+(?:\.[a-z_0-9]+)*)=", page))
-    # Of the search, which has its own test.
-    named -= {"n_trials"}
+    # Of the search, which has its own test, and a group that sets what others have.
+    named -= {"n_trials", "debug"}
     assert len(named) > 45
     assert sorted(one for one in named if not any(known(schema, one.split(".")) for schema in schemas)) == []
 

@@ -18,14 +18,22 @@ import pytest
 from scope_ml.core.configuration import build
 from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.core.protocols import NullProgress
-from scope_ml.errors import ConfigError, FormatError, JobError, MissingColumnError, OutputError, SchemaError
+from scope_ml.errors import (
+    ConfigError,
+    FormatError,
+    JobError,
+    MissingColumnError,
+    OutputError,
+    SchemaError,
+    ServiceError,
+)
 from scope_ml.features.crossmatch import crossmatch_columns
 from scope_ml.io import run_log
-from scope_ml.io.lightcurves import write_light_curves
+from scope_ml.io.lightcurves import Chunk, write_light_curves
 from scope_ml.io.output_lock import output_lock
 from scope_ml.io.run_log import read_run_log
 from scope_ml.io.tables import read_table
-from scope_ml.stages import feature_tables, generate_features
+from scope_ml.stages import feature_sources, feature_tables, generate_features
 from scope_ml.stages.generate_features import GenerateFeatures, run
 
 #: (ccd, quad) -> light curves; of those of the second, two are too short.
@@ -288,7 +296,7 @@ def test_sources_asked_for_are_found_or_listed(source, tmp_path):
         ids[3]: "d",
     }
     missing = read_table(tmp_path / "f.parquet.not_found.parquet", kind="sources_not_found")
-    assert missing.data["id"].to_pylist() == [77]
+    assert missing.data.to_pylist() == [{"id": 77, "name": "c", "reason": "no light curve in the source"}]
     limited = generate(source, tmp_path / "l.parquet", target, limit=1)
     assert limited.facts["sources_not_found"] == 3
     assert limited.warnings[-2] == "with limit=1 sources further on count as not found"
@@ -518,3 +526,45 @@ def test_some_catalogues_only(source, tmp_path):
     found = read_table(tmp_path / "a.parquet").data
     assert not [name for name in found.column_names if name.startswith("AllWISE")]
     assert dict(zip(found["ra"].to_pylist(), found["Gaia_EDR3___id"].to_pylist(), strict=True))[10.05] == 8
+
+
+class Forgetful:
+    """A source that says it is the same, lacks some light curves and may break off after some."""
+
+    def __init__(self, source, lacking=(), break_after=None):
+        self.source, self.lacking, self.break_after = source, lacking, break_after
+        self.digest, self.n_rows = "the same", N_ALL
+
+    def chunks(self):
+        for chunk in self.source.chunks():
+            there = [at for at in range(len(chunk.batch)) if chunk.batch.id[at] not in self.lacking]
+            for at in there[: self.break_after]:
+                yield Chunk(batch=chunk.batch.take([at]), rows=chunk.rows.slice(at, 1))
+            if self.break_after is not None:
+                raise ServiceError("down")
+
+
+def test_parts_of_other_light_curves_are_not_taken_for_done(source, tmp_path, monkeypatch):
+    opened = feature_sources.open_source
+    ids = light_curves().id
+    expected = generate(source, tmp_path / "direct.parquet")
+    assert expected.n_in == N_ALL
+
+    def run_with(**how):
+        monkeypatch.setattr(
+            feature_sources, "open_source", lambda *given, **named: Forgetful(opened(*given, **named), **how)
+        )
+        return generate(source, tmp_path / "f.parquet")
+
+    with pytest.raises(ServiceError):
+        run_with(lacking=[ids[1]], break_after=7)
+    assert (tmp_path / "f.parquet.parts").is_dir()
+    report = run_with()
+    # Every shard of the first run began with another light curve, but for the first, which had another second one.
+    assert (report.n_in, report.facts["n_shards_resumed"]) == (N_ALL, 0)
+    assert rows_of(tmp_path / "f.parquet") == rows_of(tmp_path / "direct.parquet")
+    with pytest.raises(ServiceError):
+        run_with(break_after=7)
+    report = run_with(lacking=[ids[7]])
+    assert (report.n_in, report.facts["n_shards_resumed"]) == (N_ALL - 1, 2)
+    assert ids[7] not in read_table(tmp_path / "f.parquet").data["id"].to_pylist()

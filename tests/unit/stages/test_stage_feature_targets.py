@@ -306,6 +306,29 @@ def test_positions_of_many_names(tmp_path, ra, dec):
     assert accounted(request_of(tmp_path, table, "s.csv", radius_arcsec=3.001), rows).found == 3
 
 
+def test_reasons_go_to_the_sources_that_asked(tmp_path):
+    request = request_of(tmp_path, pa.table({"id": [BIG + 1, BIG, 5], "name": ["x", "y", "z"]}))
+    missing = pa.table({"id": [BIG, 99], "reason": ["service: down", "other"]})
+    assert request.reasons(missing) == [None, "service: down", None]
+    found = request.found(pa.table({"id": [BIG + 1]}))
+    assert request.account(found, request.reasons(missing)).not_found.to_pylist() == [
+        {"id": BIG, "name": "y", "reason": "service: down"},
+        {"id": 5, "name": "z", "reason": "no light curve in the source"},
+    ]
+    assert request.reasons(missing.slice(0, 0)) == [None, None, None]
+    # A position that was not answered, and a light curve near two positions that did not come.
+    request = request_of(tmp_path, pa.table({"ra": [10.0, 10.0, 40.0], "dec": [0.0, 1.5 * ARCSEC, 9.0]}))
+    missing = pa.table(
+        {
+            "id": [None, 7, 8],
+            "ra": [40.0, 10.0, None],
+            "dec": [9.0, 0.7 * ARCSEC, None],
+            "reason": ["service: busy", "not there", "lost"],
+        }
+    )
+    assert request.reasons(missing) == ["not there", "not there", "service: busy"]
+
+
 def test_a_star_near_two_positions_is_found_by_both(tmp_path):
     table = pa.table({"ra": [10.0, 10.0], "dec": [0.0, 1.5 * ARCSEC], "name": ["near", "far"]})
     request = request_of(tmp_path, table)
@@ -341,7 +364,7 @@ def test_positions_as_scope_writes_them(tmp_path):
         ({"ra": [1.0, None], "dec": [0.0, 0.0]}, "row 2 is at ra=nan"),
         ({"ra": [1.0, float("inf")], "dec": [0.0, 0.0]}, "row 2 is at ra=inf"),
         ({"ra": [1.0], "dec": [91.0]}, "row 1 is at ra=1 dec=91"),
-        ({"ra": ["12:30:00"], "dec": [1.0]}, "column 'ra' is string; positions are decimal degrees"),
+        ({"ra": ["12:30:00", "12h"], "dec": [1.0, 1.0]}, "column 'ra' in row 2: ra=12h is not a right ascension"),
         ({"ra": [True], "dec": [1.0]}, "column 'ra' is bool"),
         ({"ra": [1.0], "name": ["x"]}, r"has neither ids \(ztf_id, .*\) nor positions .* it has: ra, name"),
         ({"ra": pa.array([], pa.float64()), "dec": pa.array([], pa.float64())}, "has no rows; give one source a row"),
