@@ -106,9 +106,10 @@ def refuse_secrets(arguments: list[str]) -> None:
     for word in arguments:
         if redact(word) != word:
             key = word.partition("=")[0]
+            instead = " and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
             raise ConfigError(
-                f"{key} holds a user name, password or token, which would be written into logs; leave it out of the URL and set"
-                " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead",
+                f"{key} holds a user name, password or token, which would be written into logs; leave it out of the"
+                f" URL{instead if key.startswith('tracking') else ''}",
                 key=key,
             )
 

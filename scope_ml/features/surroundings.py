@@ -6,12 +6,11 @@ May import `crossmatch`, `alerts`, `bright_stars`, `core` and `io`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +42,15 @@ Item = TypeVar("Item")
 
 #: Right ascensions and declinations [deg], float64 (n,) each.
 Positions: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+class Pool(Protocol):
+    """Threads that call what they are given."""
+
+    def submit(self, function: Callable[[], object], /) -> object:
+        """Have a function called when a thread is free."""
+        ...
+
 
 #: Reason by which a table of dropped light curves names those in the halo of a bright star.
 NEAR_BRIGHT_STAR = "near_bright_star"
@@ -122,7 +130,9 @@ class Surroundings:
     warnings: tuple[str, ...] = ()
 
     @contextmanager
-    def asked_ahead(self, where: Callable[[Item], Positions]) -> Iterator[Callable[[Iterable[Item]], Iterator[Item]]]:
+    def asked_ahead(
+        self, where: Callable[[Item], Positions], threads: Callable[[int], AbstractContextManager[Pool]]
+    ) -> Iterator[Callable[[Iterable[Item]], Iterator[Item]]]:
         """Give a way to go through items for which all catalogues are asked at once, and before their turn.
 
         Each item is taken one early, and what its positions need is asked in the background, by `connections` threads.
@@ -133,12 +143,15 @@ class Surroundings:
         ----------
         where
             Gives the right ascensions and declinations [deg] of an item, float64 (n,) each.
+        threads
+            Makes a pool of so many threads. At its end what was not begun must not be begun, nor may a thread be waited for
+            that the network holds.
         """
         if not self.connections:
             yield iter
             return
         matchers = [one for one in (self.bright_stars, self.crossmatch, self.alerts) if one is not None]
-        with ThreadPoolExecutor(self.connections, thread_name_prefix="scope-catalogues") as pool:
+        with threads(self.connections) as pool:
 
             def begun(items: Iterable[Item]) -> Iterator[Item]:
                 waiting: list[Item] = []
@@ -154,10 +167,7 @@ class Surroundings:
                         yield waiting.pop(0)
                 yield from waiting
 
-            try:
-                yield begun
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            yield begun
 
     def near_bright_star(
         self, ids: pa.Array | pa.ChunkedArray, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]

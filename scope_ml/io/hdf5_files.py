@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scope_ml.errors import FormatError, SchemaError
+from scope_ml.errors import FormatError, SchemaError, ScopeError
 from scope_ml.io.pandas_hdf5 import is_pandas, pandas_columns, read_pandas
 from scope_ml.io.parquet_files import METADATA_KEY, check_columns, read_errors, require_file
 from scope_ml.io.scope_records import ID_COLUMN, exact_dataset_ids, is_id_dataset
@@ -25,6 +25,9 @@ __all__ = ["hdf5_columns", "hdf5_in_memory", "read_hdf5", "write_hdf5"]
 
 COLUMNS_GROUP = "columns"
 VALID_GROUP = "valid"
+
+#: What h5py and readers of its files raise where something is not there, or not what it must be.
+BROKEN = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 #: Columns of numbers longer than this are compressed and checksummed; short ones are not worth a chunk.
 COMPRESSED_ROWS = 1024
@@ -87,10 +90,7 @@ def read_hdf5(
     FormatError, MissingColumnError
         If the file is missing, empty, broken or laid out in another way, or lacks columns.
     """
-    import h5py
-
-    require_file(path)
-    with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
+    with _opened(path) as file:
         record = file.attrs.get(METADATA_KEY)
         if record is None and is_pandas(file):
             table, attrs = read_pandas(file, path, columns)
@@ -121,13 +121,34 @@ def hdf5_columns(path: Path) -> tuple[str, ...]:
     FormatError
         As `read_hdf5`.
     """
-    import h5py
-
-    require_file(path)
-    with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
+    with _opened(path) as file:
         if file.attrs.get(METADATA_KEY) is None and is_pandas(file):
             return pandas_columns(file, path)
         return tuple(_datasets(file, path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Yield the file of h5py at `path`.
+
+    Raises
+    ------
+    FormatError
+        If it is missing, empty or broken, also where that shows only in the block.
+    """
+    import h5py
+
+    require_file(path)
+    try:
+        with read_errors(path, "HDF5"), h5py.File(path, "r") as file:
+            yield file
+    except ScopeError:
+        raise
+    except BROKEN as error:
+        detail = " ".join(str(error).split())[:200]
+        raise FormatError(
+            f"{path} is a broken HDF5 file, or was not written whole ({detail}); write it again"
+        ) from error
 
 
 def _datasets(file: Any, path: Path) -> dict[str, Any]:

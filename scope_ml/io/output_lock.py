@@ -25,7 +25,7 @@ NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL
 
 
 @contextmanager
-def output_lock(folder: Path, output: Path) -> Iterator[None]:
+def output_lock(folder: Path, output: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the right to write `output` while the block runs.
 
     Parameters
@@ -34,6 +34,8 @@ def output_lock(folder: Path, output: Path) -> Iterator[None]:
         Where the lock file stands, such as ``<output>.parts``; made if need be, and removed at the end if empty.
     output
         What is written, for the message.
+    wait
+        Wait for who holds it, instead of an error.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def output_lock(folder: Path, output: Path) -> Iterator[None]:
         If `folder` cannot be written.
     """
     path = folder / LOCK_FILE
-    descriptor = _held(path, output)
+    descriptor = _held(path, output, wait)
     try:
         yield
     finally:
@@ -55,7 +57,7 @@ def output_lock(folder: Path, output: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _held(path: Path, output: Path) -> int:
+def _held(path: Path, output: Path, wait: bool) -> int:
     """Return the descriptor of the lock file, locked and signed."""
     while True:
         try:
@@ -69,7 +71,7 @@ def _held(path: Path, output: Path) -> int:
             continue  # its last holder has just removed the folder
         with ExitStack() as unless_held:
             unless_held.callback(os.close, descriptor)
-            if _locked(descriptor, output) and _is_at(descriptor, path):
+            if _locked(descriptor, output, wait) and _is_at(descriptor, path):
                 _sign(descriptor, path)
                 unless_held.pop_all()
                 return descriptor
@@ -83,9 +85,9 @@ def _opened(path: Path) -> int | None:
         return None
 
 
-def _locked(descriptor: int, output: Path) -> bool:
+def _locked(descriptor: int, output: Path, wait: bool) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
         raise JobError(

@@ -83,7 +83,7 @@ def exact_dataset_ids(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.in
     if not exact.all():
         row = int(np.flatnonzero(~exact)[0])
         raise FormatError(
-            f"{path}: the id {values[row]!r} in row {row + 1} went through a float and is not exact; make the list again"
+            f"{path}: the id {values[row]:.0f} in row {row + 1} went through a float and is not exact; make the list again"
             " with get_quad_ids"
         )
     return values.astype(np.int64)

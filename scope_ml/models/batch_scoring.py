@@ -29,7 +29,6 @@ from scope_ml.models.preparation import Preparation
 from scope_ml.models.tables import feature_matrix, image_column, table_facts
 from scope_ml.models.xgb import XgbModel
 from scope_ml.networks.architecture import Architecture
-from scope_ml.networks.scoring import score_many
 
 __all__ = ["SPREAD", "score"]
 
@@ -187,6 +186,8 @@ class _Plan:
 
     def _raw_scores(self, inputs: Mapping[str, Inputs], pool: ThreadPoolExecutor) -> dict[int, Float32Array]:
         """Return the scores of each part before any calibration."""
+        from scope_ml.networks.scoring import score_many
+
         raw: dict[int, Float32Array] = {}
         for (digest, architecture), networks in self.networks.items():
             own = inputs[digest]

@@ -22,7 +22,6 @@ from scope_ml.models.preparation import PreparationConfig
 from scope_ml.networks.architecture import Architecture
 from scope_ml.networks.backends import Backend, open_backend
 from scope_ml.networks.keras_file import read_network, write_network
-from scope_ml.networks.scoring import score_many
 from scope_ml.networks.training import Settings, Task
 from scope_ml.networks.training import train_many as train_networks
 
@@ -116,6 +115,8 @@ class DnnModel:
         ModelError
             If the network needs images that are not there, or a feature is missing (NaN), or there are other features.
         """
+        from scope_ml.networks.scoring import score_many
+
         check_inputs(self.architecture, inputs)
         images = inputs.images if self.needs_images else None
         scores = score_many(self.architecture, self.parameters[None], inputs.x, images, n_threads=self.n_threads)

@@ -23,12 +23,13 @@ _TITLE = re.compile(rb"(?is)<title[^>]*>(.*?)</title>")
 def one_line(body: bytes | str, secrets: Sequence[str] = ()) -> str:
     """Return a foreign text in one readable line: tags of HTML and `secrets` taken away, at most 200 characters."""
     raw = body.encode() if isinstance(body, str) else bytes(body[:LONGEST_ERROR_BODY])
+    # Before anything else is taken away: a secret may have blanks or signs of HTML in it.
+    for secret in filter(None, secrets):
+        raw = raw.replace(secret.encode(), b"...")
     title = _TITLE.search(raw)
     if title is not None and title.group(1).strip():
         raw = title.group(1)
     text = " ".join(_TAGS.sub(b" ", raw).decode("utf-8", "replace").split())
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "...")
     text = "".join(sign if sign.isprintable() else "?" for sign in text)
     if not text:
         return "an empty body"

@@ -255,7 +255,11 @@ def _best(star: StarView, number: int) -> str:
 
 def _why(row: Mapping[str, Any]) -> str:
     words = REASONS.get(row["reason"])
-    return words.format(**row) if words is not None else f"not scored: {row['reason'].replace('_', ' ')}"
+    if words is not None:
+        return words.format(**row)
+    # A status is one word; what a service said may hold names, such as that of a catalogue.
+    reason = row["reason"]
+    return f"not scored: {reason if ' ' in reason else reason.replace('_', ' ')}"
 
 
 def _place(source: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

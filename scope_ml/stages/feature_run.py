@@ -1,7 +1,7 @@
 """Measuring the light curves of one table: shards on threads, each kept as two parts, so that a killed run goes on.
 
 A part is there whole or not at all. What the parts hold is decided by their key; nothing else is remembered between
-runs. May import compute, features, io and what lies below.
+runs. May import compute, services, features, io and what lies below.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from scope_ml.compute.local import ThreadExecutor
 from scope_ml.core.lightcurve import LightCurveBatch
-from scope_ml.core.protocols import LightCurveChunk, LightCurveSource, Progress
+from scope_ml.core.protocols import Executor, LightCurveChunk, LightCurveSource, Progress
 from scope_ml.core.provenance import TableMetadata, digest_json
 from scope_ml.errors import EmptySelectionError, SchemaError
 from scope_ml.features.cleaning import Cleaned, Cleaning, CleaningStatus, clean
@@ -26,6 +26,7 @@ from scope_ml.features.extract import Extraction, extract_features
 from scope_ml.features.shards import Shard, shards
 from scope_ml.io.layouts import ROW_SCHEMA
 from scope_ml.io.parts import Parts
+from scope_ml.services.waiting import WaitingPool, WaitingThreads
 from scope_ml.stages.feature_log import FeatureLog, ShardClock
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def measure_table(
     progress.start(what, total)
     # Closed at once where the work stops early, so that a source that reads ahead ends doing so.
     with closing(undone()) as waiting, _asked_ahead(measuring.surroundings) as ahead:
-        for n_sources in ThreadExecutor(workers=measuring.workers).map(measured, ahead(waiting)):
+        for n_sources in _threads(measuring).map(measured, ahead(waiting)):
             progress.advance(n_sources)
     progress.finish()
     if not n_shards:
@@ -287,7 +288,13 @@ def _asked_ahead(
     """Give a way to go through shards for which catalogues far away are asked before their turn."""
     if surroundings is None:
         return nullcontext(iter)
-    return surroundings.asked_ahead(lambda shard: _positions(shard.rows))
+    return surroundings.asked_ahead(lambda shard: _positions(shard.rows), WaitingPool)
+
+
+def _threads(measuring: Measuring) -> Executor:
+    """Return what measures shards: nobody waits in the end for a thread that waits for a catalogue far away."""
+    is_far = measuring.surroundings is not None and measuring.surroundings.connections
+    return (WaitingThreads if is_far else ThreadExecutor)(workers=measuring.workers)
 
 
 def _positions(rows: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -118,9 +118,9 @@ def open_source(
     """
     asked = config.kind == "irsa" and is_address(config.path)
     if config.kind in ("kowalski", "irsa_stars") or config.path is None or asked:
-        raise ConfigError(
-            "light curves are read from files here; give source=parquet source.path=FILE_OR_FOLDER", key="source.path"
-        )
+        seen = f"source.path={config.path}" if asked else f"source={config.kind}"
+        given = "source=irsa source.path=MIRROR, a folder" if asked else "source=parquet source.path=FILE_OR_FOLDER"
+        raise ConfigError(f"{seen}: light curves are read from files here; give {given}", key="source.path")
     path = Path(config.path)
     if config.kind == "hats":
         return open_hats(config.path, options=config.hats, bands=config.bands, selection=selection)

@@ -6,6 +6,7 @@ for is in OUT or, with its reason, in OUT.not_found.parquet. How a table is down
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -157,6 +158,7 @@ def _download(
     counts = FeatureCounts()
     written: list[Path] = []
     without: list[str] = []
+    left: list[Path] = []
     listed = ((target, _listed(config, target, asks)) for target in targets if target.request is None)
     for target, all_ids in (*asked_for, *listed) if asked_for else listed:
         ids = all_ids[config.start : config.end]
@@ -169,7 +171,13 @@ def _download(
                 of_table = download.make(path, part, progress)
             counts.add(of_table)
             written.append(path)
+        left += _left_over(target.output, set(written))
     warnings = [f"{config.catalog} has no light curves in {_some(without)}"] if without else []
+    if left:
+        warnings.append(
+            f"{len(left)} files of an earlier run with another max_sources, or of more ids, stay beside the new ones, such as"
+            f" {left[0]}; they hold some of the same light curves, remove them"
+        )
     if counts.images_missing and IMAGE in columns.fields:
         warnings.append(
             f"{counts.images_missing} light curves have no dm-dt image; theirs are zeros, as SCoPe takes them"
@@ -208,6 +216,13 @@ def _files(output: Path, ids: Ids, most: int | None) -> Iterator[tuple[Path, Ids
         return
     for number, start in enumerate(range(0, max(len(ids), 1), most)):
         yield output.with_name(f"{output.stem}_iter_{number}{output.suffix}"), ids[start : start + most]
+
+
+def _left_over(output: Path, written: set[Path]) -> list[Path]:
+    """Return the files of a target that another run wrote and this one did not."""
+    numbered = re.compile(rf"{re.escape(output.stem)}(_iter_\d+)?{re.escape(output.suffix)}")
+    beside = sorted(path for path in output.parent.iterdir() if numbered.fullmatch(path.name))
+    return [path for path in beside if path not in written]
 
 
 def _some(names: list[str]) -> str:

@@ -118,6 +118,9 @@ def run(config: GetQuadIds, *, progress: Progress) -> Report:
             "skip": config.skip,
             "limit": config.limit,
         }
+        if config.skip or config.limit is not None:
+            # Sources of a whole field that are cut off are not those that are cut off of each quadrant.
+            options["whole_field"] = config.whole_field
         metas = {number: Meta.open(folder, options) for number, folder in folders.items()}
         work = _Work(config=config, layout=layout, lists=lists, metas=metas, progress=progress)
         work.make(files)
@@ -274,7 +277,8 @@ class _Work:
         if n_empty and n_empty == n_all:
             others = f" and {len(files) - 1} others" if len(files) > 1 else ""
             enough = f" with {self.config.min_obs} observations or more" if self.config.min_obs else ""
-            yield f"{self.lists.name} has no sources{enough} in {files[0].name}{others}"
+            behind = f" behind the first {self.config.skip}" if self.config.skip else ""
+            yield f"{self.lists.name} has no sources{enough}{behind} in {files[0].name}{others}"
         if self.remade and not self.config.refresh:
             yield f"{len(self.remade)} files had been made with other options or data and were made again: {_named(self.remade)}"
         others_of = {number: meta.others for number, meta in self.metas.items()}

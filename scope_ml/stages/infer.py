@@ -224,7 +224,11 @@ def _plan(config: Infer, metadata: TableMetadata, bundles: tuple[ModelBundle, ..
         bundle.record.features.check(available, metadata.facts, model=bundle.name)
     method = period_method(metadata.facts)
     # Tables with SCoPe's names, which its imported models take, have its suffix; those that SCoPe made do not say which.
-    ends = (method, SUFFIX.get(method)) if "period_search" in metadata.facts else (method, *reversed(tuple(SUFFIX.values())))
+    ends = (
+        (method, SUFFIX.get(method))
+        if "period_search" in metadata.facts
+        else (method, *reversed(tuple(SUFFIX.values())))
+    )
     period = next((f"period_{end}" for end in ends if f"period_{end}" in available), "period")
     return _Plan(
         metadata=metadata,

@@ -14,6 +14,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -255,7 +256,14 @@ def main(words: list[str] | None = None) -> int:
         checksums=not given.no_checksums,
         port=given.port,
     )
-    with server:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(server)
+        except OSError as error:
+            sys.stderr.write(
+                f"cannot listen on port {given.port} of 127.0.0.1 ({error.strerror}); give another --port\n"
+            )
+            return 2
         for number in server.bulk.releases:
             sys.stdout.write(f"source=irsa source.path={server.release(number)}\n")
         sys.stdout.write(f"source=irsa_stars service.irsa.light_curves={server.light_curves}\n")

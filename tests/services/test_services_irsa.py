@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,19 @@ def test_passing_faults_are_overcome(server, config, kind, archive):
     source = BulkMirror(server.release(23), config).open(QUADRANT)
     for path in source.files:
         assert path.read_bytes() == (archive / path.name).read_bytes()
+
+
+def test_runs_at_once_fetch_each_file_once(bare, config):
+    bare.faults.append(Fault(kind="slow", where="ztf_000250_zg_c01_q1_dr23", times=2, seconds=0.3))
+    plain = BulkMirror(bare.release(23), config, bands=("g",))
+    plain.announce([QUADRANT])
+    asked = len(bare.paths())
+    mirrors = [plain, BulkMirror(bare.release(23), config, bands=("g",))]
+    with ThreadPoolExecutor(2) as threads:
+        sources = list(threads.map(lambda mirror: mirror.open(QUADRANT), mirrors))
+    assert [source.n_rows for source in sources] == [60, 60]
+    fetched = [one for one in bare.asked[asked:] if one.method == "GET" and one.path.endswith("q1_dr23.parquet")]
+    assert len(fetched) == 1
 
 
 def test_download_goes_on_where_it_broke_off(bare, config, archive):
@@ -819,6 +833,9 @@ def test_server_can_be_tried_by_hand(archive, capsys, monkeypatch):
     assert seen == [200]
     said = capsys.readouterr().out
     assert "source.path=http://127.0.0.1:" in said and "/data/ZTF/lc/lc_dr5\n" in said and "source=irsa_stars" in said
+    with IrsaServer() as other:
+        assert main([str(archive), "--port", other.address.rpartition(":")[2]]) == 2
+    assert "cannot listen on port" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(archive / "nowhere")])
     assert "is no folder" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from scope_ml.io.catalogs import ParquetCatalogs
 from scope_ml.services.kowalski.catalogs import KowalskiCatalogs, open_catalogs
 from scope_ml.services.kowalski.client import KowalskiClient
 from scope_ml.services.kowalski.settings import KowalskiConfig
+from scope_ml.services.waiting import WaitingPool
 from scope_ml.testing.kowalski.seeding import coordinates, documents_of
 
 #: Catalogues that a run looks up: three of stars, alerts, and Gaia once more for bright ones.
@@ -123,7 +124,7 @@ def test_columns_are_those_from_files_and_the_second_run_asks_nothing(
         source = open_catalogs(CatalogsConfig(kind="kowalski"), client, service)
         assert kowalski.n_requests == began
         surroundings = opened(source)
-        with surroundings.asked_ahead(lambda place: place) as ahead:
+        with surroundings.asked_ahead(lambda place: place, WaitingPool) as ahead:
             for place in ahead([places]):
                 same(columns(surroundings, *place), expected)
     asked = [one for one in kowalski.requests_since(began) if one["query_type"] == "cone_search"]
@@ -208,7 +209,7 @@ def test_faults_that_pass(kowalski, service, places, expected, fault):
     kowalski.faults.add(query_type="cone_search", **fault)
     with KowalskiClient(service) as client:
         surroundings = opened(KowalskiCatalogs(client, service))
-        with surroundings.asked_ahead(lambda place: place) as ahead:
+        with surroundings.asked_ahead(lambda place: place, WaitingPool) as ahead:
             for place in ahead([places]):
                 same(columns(surroundings, *place), expected)
 
@@ -278,7 +279,7 @@ def test_catalogues_are_asked_at_the_same_time(kowalski, service, places):
                         busy -= 1
 
             client.ask = counted
-            with surroundings.asked_ahead(lambda place: place) as ahead:
+            with surroundings.asked_ahead(lambda place: place, WaitingPool) as ahead:
                 for place in ahead([places]):
                     columns(surroundings, *place)
             assert busiest == service.connections
@@ -292,6 +293,9 @@ def test_a_service_that_ends_does_not_hang(kowalski, service, places):
     with KowalskiClient(service) as client:
         surroundings = opened(KowalskiCatalogs(client, service))
         few = tuple(one[4:6] for one in places)
-        with surroundings.asked_ahead(lambda place: place) as ahead, pytest.raises(ServiceUnavailableError):
+        with (
+            surroundings.asked_ahead(lambda place: place, WaitingPool) as ahead,
+            pytest.raises(ServiceUnavailableError),
+        ):
             for place in ahead([few, few]):
                 columns(surroundings, *place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from scope_ml.core.protocols import NullProgress
 from scope_ml.errors import ConfigError, CredentialError, OutputError, ServiceUnavailableError
 from scope_ml.generate_features import DOOR
 from scope_ml.io.tables import read_table
+from scope_ml.services import waiting
+from scope_ml.services.kowalski.light_curves import LISTED
 from scope_ml.stages import feature_run, generate_features
 from scope_ml.stages.catalogue_periods import CatalogueSource
 from scope_ml.stages.generate_features import GenerateFeatures, run
@@ -150,17 +153,28 @@ def ids_of(kowalski):
     return [one for one in sorted(kowalski.ids(kowalski.sources)) if one // 10_000_000 == ID_PREFIX]
 
 
-def test_an_id_that_is_not_there_is_named(kowalski, values, tmp_path):
+def test_an_id_that_is_listed_but_not_sent_is_named(kowalski, values, tmp_path):
     lost = ids_of(kowalski)[6]
     kowalski.faults.add(kind="missing", ids=(lost,), query_type="find", min_ids=1)
     report = generate(values("f.parquet", **QUICK))
     assert (report.n_in, report.facts["ids_answered"]) == (N_LIGHT_CURVES - 1, N_LIGHT_CURVES - 1)
-    reason = f"not in {kowalski.sources}"
-    assert report.facts["ids_missing"] == {reason: 1}
+    assert (report.facts["ids_missing"], report.facts["ids_open"]) == ({LISTED: 1}, 1)
     (row,) = read_table(tmp_path / "f.parquet.unanswered.parquet", kind="ids_unanswered").data.to_pylist()
-    assert (row["id"], row["reason"]) == (lost, reason)
+    assert (row["id"], row["reason"]) == (lost, LISTED)
     assert report.outputs["unanswered"] == str(tmp_path / "f.parquet.unanswered.parquet")
-    assert f"1 of {N_LIGHT_CURVES} ids have no light curve ({lost}): 1: {reason}" in report.warnings
+    again = "; type the same command again to ask for them"
+    assert f"1 of {N_LIGHT_CURVES} ids have no light curve ({lost}): 1: {LISTED}{again}" in report.warnings
+
+
+def test_an_error_is_told_while_catalogues_hang(kowalski, values, monkeypatch):
+    monkeypatch.setattr(waiting, "LAST_MOMENT_S", 0.05)
+    kowalski.faults.add(kind="hang", query_type="cone_search")
+    kowalski.faults.add(kind="expired", query_type="find", after=2)
+    began = time.monotonic()
+    with pytest.raises(CredentialError, match="has expired"):
+        generate(values("f.parquet", service={"connections": 16}))
+    # Far less than the 300 s for which the service may be silent.
+    assert time.monotonic() - began < 60.0
 
 
 class KilledError(Exception):

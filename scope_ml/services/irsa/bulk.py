@@ -309,7 +309,8 @@ class BulkMirror:
     ) -> None:
         assert self._release is not None
         part = self._release.root / UNFINISHED / file.local.name
-        with output_lock(part.with_name(f".{part.name}.lock"), file.local):
+        # Another run may be fetching it: then it is there once that has ended.
+        with output_lock(part.with_name(f".{part.name}.lock"), file.local, wait=True):
             if self._kept(file) == "there":
                 return
             download = Download(connection=connection, url=version.url, part=part, md5=file.md5, on_bytes=on_bytes)

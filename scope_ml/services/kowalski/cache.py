@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from scope_ml.io.lightcurve_writer import light_curve_table
 from scope_ml.io.tables import read_table, write_table
 from scope_ml.services.kowalski.plans import PLAN_SCHEMA, Plan
 
-__all__ = ["EMPTY", "Block", "LightCurveCache", "content_digest", "join"]
+__all__ = ["Block", "LightCurveCache", "content_digest", "join", "no_light_curves"]
 
 #: Kinds of table in the records of the files.
 PLAN, BLOCK = "kowalski_plan", "kowalski_light_curves"
@@ -44,17 +45,15 @@ BLOCK_FILES = "block-{index:05d}.parquet"
 Ids = npt.NDArray[np.int64]
 
 
-def _nothing() -> Chunk:
+@cache
+def no_light_curves() -> Chunk:
+    """Return a chunk without light curves; made when asked for, since Arrow imports pandas for it."""
     none, numbers = np.zeros(0), np.zeros(0, np.int64)
     batch = LightCurveBatch(
         id=numbers, offsets=np.zeros(1, np.int64), time=none, mag=none, mag_err=none, flags=numbers, programid=numbers
     )
     schema = pa.schema([("id", pa.int64()), ("source_id", pa.int64()), *ROW_SCHEMA])
     return Chunk(batch=batch, rows=schema.empty_table())
-
-
-#: No light curves.
-EMPTY = _nothing()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,7 +246,7 @@ def join(chunks: list[Chunk], ids: Ids) -> Chunk:
     """Return the light curves of several chunks in the order of `ids`; those of other ids are left out."""
     filled = [one for one in chunks if len(one.batch)]
     if not filled:
-        return chunks[0] if chunks else EMPTY
+        return chunks[0] if chunks else no_light_curves()
     batch = filled[0].batch if len(filled) == 1 else LightCurveBatch.concatenate([one.batch for one in filled])
     rows = filled[0].rows if len(filled) == 1 else pa.concat_tables([one.rows for one in filled])
     order = np.argsort(batch.id, kind="stable")

@@ -9,6 +9,7 @@ errors and the rooms of this package.
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class QuadrantCensus:
     min_obs: int = 0
     count: bool = True
     _groups: bool = field(default=True, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def of_field(self, number: int) -> dict[tuple[int, int], int | None]:
         """Return the sources by (ccd, quad), only of quadrants that have any; None where they were not counted.
@@ -59,8 +61,12 @@ class QuadrantCensus:
             try:
                 found = self._grouped(number)
             except QueryRefusedError as error:
-                self._groups = False
-                _log.warning("%s does not group its sources (%s); quadrants are asked one by one", self.catalog, error)
+                with self._lock:
+                    told, self._groups = not self._groups, False
+                if not told:
+                    _log.warning(
+                        "%s does not group its sources (%s); quadrants are asked one by one", self.catalog, error
+                    )
             except ServiceTimeoutError:
                 _log.info(
                     "field %d of %s takes too long at once; its quadrants are asked one by one", number, self.catalog

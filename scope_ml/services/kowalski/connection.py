@@ -132,7 +132,7 @@ class Connection:
             data=body,
             headers={**self._headers, "Content-Type": "application/json"},
             follow_redirects=False,
-            fault=fault,
+            fault=lambda reply: fault(reply, secrets),
             secrets=secrets,
         )
         manners = self._manners

@@ -113,7 +113,7 @@ def feature_columns(asks: Asks, catalog: str, wanted: Sequence[str] = (), *, ima
     MissingColumnError
         If no document has one of `wanted`; the message names those that are most like it.
     ConfigError
-        If one of them holds lists or documents.
+        If one of them holds lists or documents; if none are named, and the collection has no features.
     ServiceError
         If the service does not answer.
     """
@@ -134,6 +134,12 @@ def feature_columns(asks: Asks, catalog: str, wanted: Sequence[str] = (), *, ima
         documents += [document for few in found.values() for document in few]
     else:
         chosen = [name for name in names if name not in NOT_TAKEN and _spec(name) is not None]
+        if not chosen:
+            raise ConfigError(
+                f"{catalog} has none of the features of SCoPe's tables; give catalog=ZTF_source_features_DR16, or"
+                " columns=[...] with names of its own",
+                key="catalog",
+            )
     if images and not any(document.get(IMAGE) for document in documents):
         images = bool(_find(asks, catalog, {IMAGE: {"$ne": None}}, order=1, limit=1))
         if not images:

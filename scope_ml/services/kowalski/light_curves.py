@@ -28,14 +28,14 @@ from scope_ml.io.lightcurves import of_bands
 from scope_ml.io.selection import Selection
 from scope_ml.services.account import Account, Missing
 from scope_ml.services.kowalski.asking import NO_ANSWER, Answer, ask_in_pieces
-from scope_ml.services.kowalski.cache import EMPTY, Block, LightCurveCache, join
+from scope_ml.services.kowalski.cache import Block, LightCurveCache, join, no_light_curves
 from scope_ml.services.kowalski.client import Asks
 from scope_ml.services.kowalski.plans import Plan, cut, find_plan, sorted_places
 from scope_ml.services.kowalski.replies import POINT_FIELDS, Curves, light_curves
 from scope_ml.services.kowalski.settings import KowalskiConfig
 from scope_ml.services.kowalski.versions import catalog_folder
 
-__all__ = ["KowalskiLightCurves"]
+__all__ = ["LISTED", "KowalskiLightCurves"]
 
 #: What a run needs of each document, a fraction of what the service keeps.
 PROJECTION = dict.fromkeys(
@@ -193,7 +193,7 @@ class KowalskiLightCurves:
 
     def _chunk(self, index: int, rows: pa.Table, came: list[Came], *, kept: bool) -> Chunk:
         """Return the light curves of a block from what was kept and what came, and keep what is new."""
-        block = self._kept_block(index) if kept else Block(chunk=EMPTY)
+        block = self._kept_block(index) if kept else Block(chunk=no_light_curves())
         # What was settled at the start need not be by now: the file is broken, or another run has written another.
         asked = {one for answer in came for one in answer.keys}
         settled = np.array([*block.chunk.batch.id.tolist(), *block.gone, *asked], np.int64)
@@ -219,7 +219,7 @@ class KowalskiLightCurves:
             return self._cache.read(index)
         except FormatError as error:
             self._warn_of(error)
-            return Block(chunk=EMPTY)
+            return Block(chunk=no_light_curves())
 
     def _reasons(self, rows: pa.Table, came: Sequence[Came]) -> dict[int, str]:
         """Return why ids did not come; one that the catalogue itself has listed is never taken to be not there."""
@@ -333,7 +333,7 @@ class _CurvesByKey:
     def pick(self, parts: Sequence[Curves], places: Sequence[tuple[int, int]]) -> Curves:
         """Return light curves of several replies as one."""
         if not parts:
-            return Curves(chunk=EMPTY, points_trimmed=np.zeros(0, np.int64))
+            return Curves(chunk=no_light_curves(), points_trimmed=np.zeros(0, np.int64))
         firsts = np.cumsum([0, *(len(part.chunk.batch) for part in parts[:-1])])
         at = np.array([firsts[part] + row for part, row in places], np.int64)
         batch = LightCurveBatch.concatenate([part.chunk.batch for part in parts])

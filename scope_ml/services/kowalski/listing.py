@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from scope_ml.errors import ConfigError, SchemaError, ServiceError, ServiceTimeoutError
+from scope_ml.errors import ConfigError, ReplyError, SchemaError, ServiceError, ServiceTimeoutError
 from scope_ml.io.selection import CCDS, QUADS, Selection
 from scope_ml.services.kowalski.replies import data_of
 
@@ -50,11 +50,11 @@ SCHEMA = pa.schema(
 #: Sources a page: some 3 MB of reply, well within a query's time.
 PAGE = 20_000
 
-#: A page that takes the service too long is halved down to this.
+#: A page that takes the service too long is halved down to this, and then asked for once more.
 SMALLEST_PAGE = 250
 
-#: How often a list that differs from the service's count is made again.
-ATTEMPTS = 2
+#: How often a list is made at most that differs from the service's count, or of which a reply makes no sense.
+ATTEMPTS = 4
 
 #: ZTF's numbering: 10^13 + field 10^9 + rc 10^7 + filter 10^6 + a number; rc counts the quadrants of all ccds from 0.
 FIRST_ID = 10**13
@@ -159,22 +159,37 @@ def counted_listing(
     wanted = quadrant_filter(catalog, selection, min_obs=min_obs)
     bounds = id_range(selection)
     pages = _Pages(asks=asks, catalog=catalog, wanted=wanted, where=str(selection), told=told)
-    for _ in range(ATTEMPTS):
-        counted = max(whole_number(asks, catalog, wanted, where=str(selection)) - skip, 0)
-        counted = counted if limit is None else min(counted, limit)
-        # One more than there should be is asked for, so that it shows if there is.
-        most = limit if limit is not None and limit <= counted else counted + 1
-        rows = list(pages.ask(bounds, skip=skip, limit=most if counted else 0, page=page))
+    listing = None
+    for last in (False,) * (ATTEMPTS - 1) + (True,):
+        try:
+            counted = max(_count(asks, catalog, wanted, str(selection)) - skip, 0)
+            counted = counted if limit is None else min(counted, limit)
+            # One more than there should be is asked for, so that it shows if there is.
+            most = limit if limit is not None and limit <= counted else counted + 1
+            rows = list(pages.ask(bounds, skip=skip, limit=most if counted else 0, page=page))
+        except ReplyError:
+            if last:
+                raise
+            continue
         listing = Listing(sources=pa.concat_tables(rows) if rows else SCHEMA.empty_table(), counted=counted)
         if not listing.missing:
-            break
-        bounds = (None, None)
+            return listing
+        # The catalogue may number its sources otherwise.
+        bounds = id_range(selection) if bounds == (None, None) else (None, None)
+    assert listing is not None, "the last attempt raises, or makes a list"
     if listing.missing < 0:
         raise ServiceError(
-            f"{catalog} lists {listing.sources.num_rows} sources in {selection} but counts {counted}; it is being changed,"
-            " try again later"
+            f"{catalog} lists {listing.sources.num_rows} sources in {selection} but counts {listing.counted}; it is being"
+            " changed, try again later"
         )
     return listing
+
+
+def _count(asks: Asks, catalog: str, wanted: Mapping[str, Any], where: str) -> int:
+    try:
+        return whole_number(asks, catalog, wanted, where=where)
+    except ServiceTimeoutError:
+        return whole_number(asks, catalog, wanted, where=where)
 
 
 def quadrant_filter(catalog: str, selection: Selection, *, min_obs: int) -> dict[str, Any]:
@@ -213,7 +228,7 @@ def whole_number(asks: Asks, catalog: str, wanted: Mapping[str, Any], *, where: 
     query = {"query_type": "count_documents", "query": {"catalog": catalog, "filter": dict(wanted)}}
     count = data_of(asks.ask(query, catalog=catalog))
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ServiceError(f"{catalog}: the service counts '{str(count)[:40]}' sources in {where}; try again later")
+        raise ReplyError(f"{catalog}: the service counts '{str(count)[:40]}' sources in {where}; try again later")
     return count
 
 
@@ -231,15 +246,18 @@ class _Pages:
         """Yield the sources, those of one page at a time, until a page is not full or `limit` is reached."""
         first, end = bounds
         last: int | None = None
+        late = False
         while limit > 0:
             size = min(page, limit)
             try:
                 documents = self._page(_range(first, end, last), size, skip if last is None else 0)
             except ServiceTimeoutError:
-                if size <= SMALLEST_PAGE:
+                if late:
                     raise
+                late = size <= SMALLEST_PAGE
                 page = max(size // 2, SMALLEST_PAGE)
                 continue
+            late = False
             if not documents:
                 return
             rows = self._rows(documents, last)
@@ -264,11 +282,12 @@ class _Pages:
         }
         documents = data_of(self.asks.ask(query, catalog=self.catalog))
         if not isinstance(documents, list) or not all(isinstance(one, dict) for one in documents):
-            raise ServiceError(f"{self.catalog}: the service answers with no list of sources; try again later")
+            raise ReplyError(f"{self.catalog}: the service answers with no list of sources; try again later")
         if len(documents) > size:
-            raise ServiceError(
-                f"{self.catalog}: the service lists {len(documents)} sources where {size} were asked for"
-            )
+            raise ReplyError(f"{self.catalog}: the service lists {len(documents)} sources where {size} were asked for")
+        where = {name: value for name, value in self.wanted.items() if isinstance(value, int)}
+        if any(one.get(name, value) != value for one in documents for name, value in where.items()):
+            raise ReplyError(f"{self.catalog}: the service lists sources that are not in {self.where}; try again later")
         return documents
 
     def _rows(self, documents: list[dict[str, Any]], last: int | None) -> pa.Table:
@@ -281,7 +300,7 @@ class _Pages:
         before = -(2**63) if last is None else last
         for one in ids:
             if one <= before:
-                raise ServiceError(
+                raise ReplyError(
                     f"{self.catalog}: the list of sources in {self.where} is not sorted by id ({one} after {before}), so that"
                     " it cannot be asked for in pages"
                 )

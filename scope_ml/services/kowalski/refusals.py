@@ -22,6 +22,9 @@ OK, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_LARGE = 200, 400, 401, 
 #: Words of the service for a token that it does not take.
 BAD_TOKEN = ("token is invalid", "token has expired")
 
+#: Bytes looked at of either end of a body; blanks and ends of lines may stand there.
+ENDS = 16
+
 #: The database's errors that a smaller query may avoid, and those that pass.
 TOO_LONG = ("ExecutionTimeout", "operation exceeded time limit", "MaxTimeMSExpired")
 PASSING = (
@@ -34,8 +37,10 @@ PASSING = (
 )
 
 
-def fault(reply: Reply) -> str | None:
+def fault(reply: Reply, secrets: Sequence[str] = ()) -> str | None:
     """Return why a reply should be asked for again; None if it is good, or will not change.
+
+    `secrets` are texts that are taken out of what it said.
 
     Only the ends of the body are looked at: reading it whole would cost as much as what comes later.
     """
@@ -44,12 +49,12 @@ def fault(reply: Reply) -> str | None:
         return "it has lost its database" if any(words in said for words in PASSING) else None
     if reply.status != OK:
         return None
-    body = reply.body[:1].strip() + reply.body[-1:].strip()
-    if body == b"{}":
+    first, last = reply.body[:ENDS].lstrip()[:1], reply.body[-ENDS:].rstrip()[-1:]
+    if first + last == b"{}":
         return None
-    if body[:1] == b"{":
+    if first == b"{":
         return f"the answer broke off after {len(reply.body)} bytes"
-    return f"the answer is not JSON ({one_line(reply.body)})"
+    return f"the answer is not JSON ({one_line(reply.body, secrets)})"
 
 
 def refusal(reply: Reply, name: str, instance: KowalskiInstance, secrets: Sequence[str]) -> ServiceError:

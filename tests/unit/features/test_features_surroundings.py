@@ -24,6 +24,7 @@ from scope_ml.features.surroundings import (
     open_surroundings,
 )
 from scope_ml.io.tables import write_table
+from scope_ml.services.waiting import WaitingPool
 from scope_ml.taxonomy.classes import packaged_conf_dir
 
 
@@ -112,7 +113,7 @@ def test_without_catalogues_nobody_knows():
     assert [matches.n_within[name].tolist() for name in ("Gaia_EDR3", "AllWISE")] == [[0, 0], [0, 0]]
     assert unknown.digests == {}
     assert unknown.warnings == ("catalogs=none: the columns of alerts and crossmatch have no values",)
-    with unknown.asked_ahead(lambda item: place) as ahead:
+    with unknown.asked_ahead(lambda item: place, WaitingPool) as ahead:
         assert list(ahead([1, 2])) == [1, 2]
     assert opened(("basic",), kind="none").warnings == ()
     with pytest.raises(
@@ -156,7 +157,7 @@ def test_all_catalogues_are_asked_at_once_and_a_shard_ahead(memory_catalogs, fol
         begun.append(ra)
         return ra, np.full(60, 20.1)
 
-    with surroundings.asked_ahead(where) as ahead:
+    with surroundings.asked_ahead(where, WaitingPool) as ahead:
         for ra in ahead(iter(shards)):
             assert len(begun) == 2
             dec = np.full(60, 20.1)
@@ -186,7 +187,7 @@ def test_what_failed_ahead_is_asked_again_and_told(memory_catalogs, folder):
     )
     place = np.array([10.0]), np.array([20.0])
     with (
-        surroundings.asked_ahead(lambda _: place) as ahead,
+        surroundings.asked_ahead(lambda _: place, WaitingPool) as ahead,
         pytest.raises(ServiceError, match="1 positions: no answer"),
     ):
         for _ in ahead(range(3)):

@@ -68,11 +68,11 @@ def test_a_lock_that_was_removed_while_waiting_is_not_held(tmp_path, monkeypatch
     locked = room._locked
     taken = []
 
-    def removed_once(descriptor, output):
+    def removed_once(descriptor, output, wait):
         taken.append(descriptor)
         if len(taken) == 1:
             (tmp_path / "p" / "lock").unlink()
-        return locked(descriptor, output)
+        return locked(descriptor, output, wait)
 
     monkeypatch.setattr(room, "_locked", removed_once)
     with output_lock(tmp_path / "p", tmp_path / "x"):

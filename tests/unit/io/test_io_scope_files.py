@@ -125,6 +125,27 @@ values = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "put"),
+    [
+        ("training", "df", h5py.SoftLink("/nowhere")),
+        ("training", "df/axis1", np.float64(1)),
+        ("training", "df/block0_values", np.zeros((0, 0))),
+        ("training", "dmdt/values", None),
+        ("table", "df/table", np.zeros((2, 2))),
+    ],
+)
+def test_a_frame_with_odd_parts_is_one_line(frames: Path, tmp_path: Path, name: str, place: str, put: object) -> None:
+    path = tmp_path / "odd.h5"
+    path.write_bytes((frames / f"{name}.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        del file[place]
+        if put is not None:
+            file[place] = put
+    with pytest.raises(FormatError, match=r"odd\.h5"):
+        read_foreign_table(path)
+
+
 @given(value=values, protocol=st.sampled_from([0, 2, 4]))
 def test_literals_are_read_as_they_were_written(value: object, protocol: int) -> None:
     assert literal(pickle.dumps(value, protocol)) == value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import resource
 
 import numpy as np
 import pyarrow as pa
@@ -414,3 +416,18 @@ def test_record_of_a_newer_schema_is_refused(tmp_path):
     write_table(full_table(), tmp_path / "t.parquet", metadata(schema_version=99))
     with pytest.raises(MetadataError, match="newer than 1; update scope_ml"):
         read_table(tmp_path / "t.parquet")
+
+
+@every_format
+def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(tmp_path, suffix, capfd):
+    table = pa.table({"id": np.arange(5000), "value": np.random.default_rng(1).normal(size=5000)})
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, largest[1]))
+    try:
+        with pytest.raises(OutputError, match=rf"cannot write .*out{suffix}: File too large"):
+            write_table(table, tmp_path / f"out{suffix}", metadata())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, largest)
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""

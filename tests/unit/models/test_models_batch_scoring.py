@@ -15,6 +15,7 @@ from scope_ml.models.calibration import Calibration
 from scope_ml.models.dnn import DnnModel
 from scope_ml.models.dnn_shared import DnnSharedModel
 from scope_ml.models.ensemble_model import EnsembleModel, Member
+from scope_ml.networks import scoring
 from scope_ml.networks.architecture import Architecture
 from scope_ml.networks.draws import initial_parameters
 
@@ -86,8 +87,8 @@ def test_networks_of_one_architecture_go_together_and_a_shared_one_once(bundles,
         seen.append((architecture.dmdt_branch, architecture.n_outputs, len(parameters)))
         return score_many(architecture, parameters, *inputs, **more)
 
-    score_many = batch_scoring.score_many
-    monkeypatch.setattr(batch_scoring, "score_many", counted)
+    score_many = scoring.score_many
+    monkeypatch.setattr(scoring, "score_many", counted)
     score(bundles, with_images(sample.table()))
     assert sorted(seen) == [(False, 1, 3), (False, 2, 1), (True, 1, 1)]
 

@@ -298,6 +298,7 @@ def test_foreign_texts_become_one_line():
     assert one_line(b"<p>a\x1b[31m</p><script>evil()</script>b\r\nc") == "a?[31m b c"
     assert one_line(b"") == one_line("<br>") == "an empty body"
     assert one_line("x" * 900) == "x" * 200 + "..."
+    assert one_line(b"no: a  <b>&secret here", ("a  <b>&secret",)) == "no: ... here"
     assert one_line(b"\xff\xfe") == "\ufffd\ufffd"
 
 

@@ -20,11 +20,11 @@ from scope_ml.io.layouts import ROW_SCHEMA, Chunk
 from scope_ml.io.lightcurves import open_light_curves
 from scope_ml.io.tables import read_table, write_table
 from scope_ml.services.kowalski.cache import (
-    EMPTY,
     Block,
     LightCurveCache,
     content_digest,
     join,
+    no_light_curves,
 )
 from scope_ml.services.kowalski.plans import PLAN_SCHEMA, Plan
 
@@ -82,7 +82,7 @@ def test_a_block_comes_back_as_it_was(cache, block):
 
 
 def test_a_block_of_nothing_comes_back(cache):
-    cache.write(3, Block(chunk=EMPTY, gone={7: "not there"}))
+    cache.write(3, Block(chunk=no_light_curves(), gone={7: "not there"}))
     assert len(cache.read(3).chunk.batch) == 0
     assert cache.settled(3).tolist() == [7]
 
@@ -209,7 +209,7 @@ def test_a_full_disk_leaves_nothing_behind(cache, block, monkeypatch):
 
     monkeypatch.setattr(atomic.Path, "replace", full)
     with pytest.raises(OutputError, match=r"No space left on device.*service\.kowalski\.cache"):
-        cache.write(0, Block(chunk=EMPTY))
+        cache.write(0, Block(chunk=no_light_curves()))
     assert [path.name for path in cache.folder.iterdir()] == ["block-00000.parquet"]
     assert cache.path(0).read_bytes() == before
 
@@ -248,7 +248,7 @@ def test_two_writers_of_one_block_leave_a_whole_one(cache, block):
 
 def test_joined_light_curves_are_in_the_order_of_the_ids():
     first, second = chunk([3, 1]), chunk([9, 5], seed=1)
-    joined = join([first, EMPTY, second], np.array([1, 2, 3, 5, 9]))
+    joined = join([first, no_light_curves(), second], np.array([1, 2, 3, 5, 9]))
     assert joined.batch.id.tolist() == joined.rows["id"].to_pylist() == [1, 3, 5, 9]
     assert np.array_equal(joined.batch[0].time, first.batch[1].time)
     assert np.array_equal(joined.batch[3].mag, second.batch[0].mag, equal_nan=True)

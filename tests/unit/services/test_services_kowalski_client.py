@@ -223,6 +223,7 @@ PASSING = {
     "empty": (200, b""),
     "database": (400, {"status": "error", "message": "AutoReconnect: connection closed"}),
     "echo": (500, f"your token {SECRET}".encode()),
+    "echo as 200": (200, f"<html>your token {SECRET}</html>".encode()),
 }
 
 
@@ -236,6 +237,12 @@ def test_what_passes_is_asked_again(service, make_client, answer):
         client.ask(FIND, catalog="ZTF_alerts")
     assert SECRET not in str(caught.value)
     assert len(service.queries()) == 6
+
+
+def test_a_line_may_end_after_the_answer(service, make_client):
+    client = make_client(service)
+    service.script = [(200, b'\r\n{"status": "success", "data": [{"_id": 2}]}\r\n')]
+    assert data_of(client.ask(FIND, catalog="ZTF_alerts")) == [{"_id": 2}]
 
 
 def test_a_service_that_stumbles_at_login(service, make_client):

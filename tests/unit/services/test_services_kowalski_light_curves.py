@@ -259,35 +259,68 @@ def test_what_the_service_does_not_answer_is_named_and_asked_again(config):
     assert read(opened(service, config)) == read(source)
 
 
+def by_ids(service):
+    """These light curves, named: whether the catalogue has them it has not said."""
+    return Selection(ids=pa.array(service.ids))
+
+
 def test_what_is_not_there_is_remembered(config):
     gone = [Service().ids[at] for at in (3, 4, 20)]
     service = Service(fault=lambda _: gone)
-    source = opened(service, config)
+    source = opened(service, config, by_ids(service))
     assert ids_of(source) == [one for one in service.ids if one not in gone]
     assert source.account().facts["ids_missing"] == {f"not in {CATALOG}": 3}
     assert source.account().facts["ids_open"] == 0
     again = Service()
-    source = opened(again, config)
+    source = opened(again, config, by_ids(service))
     assert ids_of(source) == [one for one in service.ids if one not in gone]
     assert again.asked == []
     assert source.unanswered["id"].to_pylist() == gone
 
 
+@pytest.mark.parametrize("place", [QUADRANT, Selection(positions=Positions(np.array([0.0]), np.array([10.0]), 200.0))])
+def test_what_the_catalogue_has_listed_is_never_taken_to_be_not_there(config, place):
+    gone = [Service().ids[at] for at in (3, 4, 20)]
+    source = opened(Service(fault=lambda _: gone), config, place)
+    assert len(ids_of(source)) == 37
+    assert [(one.reason.startswith("service: "), one.again) for one in source.account().missing] == 3 * [(True, True)]
+    again = Service()
+    assert ids_of(opened(again, config, place)) == again.ids
+    assert again.ids_asked() == dict.fromkeys(gone, 1)
+
+
 def test_what_was_not_there_is_asked_for_again_when_refreshed(config):
     gone = [Service().ids[at] for at in (3, 4, 20)]
-    refreshed = replace(config, refresh=True)
-    ids_of(opened(Service(fault=lambda _: gone), config))
+    refreshed, wanted = replace(config, refresh=True), by_ids(Service())
+    ids_of(opened(Service(fault=lambda _: gone), config, wanted))
     one_less = Service(fault=lambda _: gone[1:])
-    assert len(ids_of(opened(one_less, refreshed))) == 38
+    assert len(ids_of(opened(one_less, refreshed, wanted))) == 38
     assert set(one_less.ids_asked()) == set(gone)
-    assert len(ids_of(opened(Service(fault=lambda _: gone), config))) == 38
+    assert len(ids_of(opened(Service(fault=lambda _: gone), config, wanted))) == 38
     # One that then has no answer is not remembered as gone any more.
-    source = opened(Service(fault=down_for(gone[1])), refreshed)
+    source = opened(Service(fault=down_for(gone[1])), refreshed, wanted)
     assert len(ids_of(source)) == 39
     assert source.account().facts["ids_open"] == 1
     last = Service()
-    assert ids_of(opened(last, config)) == last.ids
+    assert ids_of(opened(last, config, wanted)) == last.ids
     assert last.ids_asked() == {gone[1]: 1}
+
+
+def test_a_block_that_another_run_has_replaced_meanwhile_is_asked_for_again(config):
+    whole = read(opened(Service(), KowalskiConfig(cache=None, query_limit=7)))
+    lost = Service().ids[30]
+    ids_of(opened(Service(fault=down_for(lost)), config))
+    source = opened(Service(), config)
+    chunks = source.chunks()
+    first = next(chunks)
+    # The other one has asked for all, and its last block lacks the light curve that this run believes to be there.
+    other = opened(Service(fault=down_for(Service().ids[29], lost)), replace(config, cache=f"{config.cache}-2"))
+    ids_of(other)
+    other._cache.path(4).replace(source._cache.path(4))
+    rest = list(chunks)
+    assert [(one.rows.to_pylist(), one.batch.time.tolist(), one.batch.mag.tolist()) for one in (first, *rest)] == whole
+    account = source.account()
+    assert (account.asked, account.answered, account.missing) == (40, 40, ())
 
 
 def test_short_and_failing_replies_change_nothing_in_the_end(config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 
 import pyarrow as pa
 import pytest
@@ -145,6 +146,39 @@ def test_more_sources_than_counted_are_an_error(memory_kowalski, documents):
         list_sources(service, CATALOG, QUADRANT)
 
 
+def late(_):
+    raise ServiceTimeoutError("too slow")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        late,
+        lambda rows: "nothing",
+        lambda rows: rows[:-3],
+        lambda rows: rows[::-1],
+        lambda rows: rows + rows[:2],
+        lambda rows: [{**rows[0], "ccd": 16}, *rows[1:]],
+    ],
+)
+def test_one_bad_reply_of_each_kind_changes_nothing(memory_kowalski, documents, bad):
+    service = memory_kowalski(documents)
+    find, count, left = service._find, service._count_documents, Counter(find=1, count=1)
+
+    def shaky(query, kwargs):
+        left["find"] -= 1
+        return find(query, kwargs) if left["find"] < 0 else bad(find(query, kwargs))
+
+    def counted(query, kwargs):
+        left["count"] -= 1
+        if left["count"] == 0:
+            raise ServiceTimeoutError("too slow")
+        return count(query, kwargs)
+
+    service._find, service._count_documents = shaky, counted
+    assert list_sources(service, CATALOG, QUADRANT)["id"].to_pylist() == ids(documents, field=301, ccd=2, quad=3)
+
+
 @pytest.mark.parametrize(("longest", "too_long"), [(400, False), (249, True)])
 def test_a_page_that_takes_too_long_is_halved(memory_kowalski, quadrant_documents, longest, too_long):
     def slow(query):
@@ -158,7 +192,7 @@ def test_a_page_that_takes_too_long_is_halved(memory_kowalski, quadrant_document
     else:
         assert list_sources(service, CATALOG, QUADRANT).num_rows == 900
     sizes = [query["kwargs"]["limit"] for query in service.queries if query["query_type"] == "find"]
-    assert sizes == ([901, 450, 250] if too_long else [901, 450, 250, 250, 250, 151])
+    assert sizes == ([901, 450, 250, 250] if too_long else [901, 450, 250, 250, 250, 151])
 
 
 def test_a_reply_that_is_not_sorted_is_refused(memory_kowalski, documents):

@@ -213,6 +213,8 @@ def test_columns_are_projected_and_unknown_ones_refused(tmp_path: Path, service:
         download(service, output, target, columns=["history"])
     with pytest.raises(EmptySelectionError, match="has no documents"):
         download(Documents([]), output, target)
+    with pytest.raises(ConfigError, match="has none of the features of SCoPe's tables"):
+        download(Documents([{"_id": FIRST, "designation": "J0"}]), output, target)
     service.documents[FIRST]["median"] = "bright"
     with pytest.raises(SchemaError, match="'median'"):
         download(service, tmp_path / "g.parquet", target)
@@ -253,6 +255,11 @@ def test_a_field_is_a_folder_and_long_lists_are_cut_into_files(tmp_path: Path, s
     assert (report.n_in, report.n_out, report.facts["n_tables"]) == (40, 40, 3)
     sizes = [read_table(tmp_path / "out" / "field_000245" / name).data.num_rows for name in names]
     assert sizes == [15, 15, 10]
+    assert not report.warnings
+    again = download(service, tmp_path / "out", {"kind": "field", "field": 245, "index": 36}, max_sources=30)
+    assert again.n_out == 40
+    (warning,) = again.warnings
+    assert "1 files" in warning and "ccd_10_quad_1_iter_2.parquet; they hold some of the same" in warning
 
 
 def test_a_finished_table_is_not_asked_for_again(tmp_path: Path, service: Documents) -> None:
@@ -283,7 +290,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_table(
     # Two questions about the columns, then pieces 0, 1 and 2 of 8: one block of two pieces is whole.
     service.fails_after = 5
     output = tmp_path / "f.parquet"
-    with pytest.raises(ServiceUnavailableError, match="what came is kept"):
+    with pytest.raises(ServiceUnavailableError, match="gives no answers any more"):
         download(service, output, target, query_limit=5, connections=1)
     assert not output.exists()
     service.fails_after = None

@@ -125,6 +125,9 @@ def test_whole_field(service, tmp_path):
     meta = json.loads((tmp_path / "field_000301" / "meta.json").read_text())
     assert meta["ccd"] == {"1": {"quad": {"1": 7, "2": 0}}, "2": {"quad": {"1": 3, "2": 0}}}
     assert meta["total"] == 10
+    report = listed(tmp_path, skip=5, limit=10, field=301)
+    meta = json.loads((tmp_path / "field_000301" / "meta.json").read_text())
+    assert meta["total"] == report.n_out != 10
 
 
 def test_what_is_finished_is_not_asked_again(service, tmp_path):
