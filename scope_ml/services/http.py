@@ -13,14 +13,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
-from scope_ml.errors import OutputError, ServiceError, ServiceTimeoutError, ServiceUnavailableError
+from scope_ml.errors import ServiceError, ServiceTimeoutError, ServiceUnavailableError
 from scope_ml.services.http_text import LONGEST_ERROR_BODY, one_line, shown
 
 __all__ = ["Clock", "Policy", "Reply", "Request", "send"]
@@ -28,8 +26,8 @@ __all__ = ["Clock", "Policy", "Reply", "Request", "send"]
 #: Statuses that another try may not meet again.
 PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
 
-#: Statuses of a whole body, of a part of one, and the first of those that are errors.
-FULL, PARTIAL, FIRST_ERROR = 200, 206, 400
+#: The first status that is an error.
+FIRST_ERROR = 400
 
 #: Bytes taken from a connection at a time.
 PIECE = 1 << 18
@@ -76,7 +74,7 @@ class Reply:
     headers
         Header lines; names of any case.
     body
-        The whole body, decompressed; empty where it went into `Request.stream_to`.
+        The whole body, decompressed.
     n_tries
         How often was asked, 1 or more.
     """
@@ -97,10 +95,8 @@ class Request:
         Address without user name or password.
     method
         ``GET``, ``POST``, ``HEAD``.
-    params, json, data, files
+    params, json, data, headers
         As `requests` takes them.
-    headers
-        Header lines, or a function that gives them anew for each try (a ``Range`` that follows what is there).
     safe_to_repeat
         False: asked once, whatever happens.
     follow_redirects
@@ -109,9 +105,6 @@ class Request:
         Says why a reply should be asked for again (None: it is good, whatever its status).
     secrets
         Texts that are taken out of what the service says before it is told on.
-    stream_to
-        File that takes the body of status 200 (written anew) and 206 (added at the end) as it comes; what was written
-        stays after an error.
     """
 
     url: str
@@ -119,13 +112,11 @@ class Request:
     params: Mapping[str, Any] | None = None
     json: Any = None
     data: Any = None
-    files: Any = None
-    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     safe_to_repeat: bool = True
     follow_redirects: bool = True
     fault: Callable[[Reply], str | None] | None = None
     secrets: tuple[str, ...] = ()
-    stream_to: Path | None = None
 
     def __repr__(self) -> str:
         return f"Request({self.method} {shown(self.url)})"
@@ -200,8 +191,6 @@ def send(
         If the service cannot be reached, or all tries met a passing fault.
     ServiceError
         If the address or certificate is refused by our side, or `stop` was set.
-    OutputError
-        If `Request.stream_to` cannot be written.
     """
     clock = clock or Clock()
     stop = stop or threading.Event()
@@ -228,7 +217,6 @@ def _once(session: Any, request: Request, policy: Policy, clock: Clock, stop: th
     import urllib3.exceptions
 
     until = clock.now() + policy.total_s
-    headers = request.headers() if callable(request.headers) else request.headers
     try:
         response = session.request(
             request.method,
@@ -236,8 +224,7 @@ def _once(session: Any, request: Request, policy: Policy, clock: Clock, stop: th
             params=request.params,
             json=request.json,
             data=request.data,
-            files=request.files,
-            headers=dict(headers),
+            headers=dict(request.headers),
             timeout=(policy.connect_s, min(policy.read_s, policy.total_s)),
             allow_redirects=request.follow_redirects,
             stream=True,
@@ -270,37 +257,12 @@ def _once(session: Any, request: Request, policy: Policy, clock: Clock, stop: th
 def _read(response: Any, request: Request, n_tries: int, check: Callable[[], None]) -> Reply:
     """Read the body piece by piece, so that a service that sends one byte a minute is found out."""
     status = int(response.status_code)
-    pieces = _pieces(response, check)
-    if request.stream_to is not None and status in (FULL, PARTIAL):
-        _write(pieces, request.stream_to, "ab" if status == PARTIAL else "wb")
-        return Reply(status=status, headers=response.headers, body=b"", n_tries=n_tries)
     body = bytearray()
-    for piece in pieces:
+    for piece in _pieces(response, check):
         body += piece
         if status >= FIRST_ERROR and len(body) > LONGEST_ERROR_BODY:
             break
     return Reply(status=status, headers=response.headers, body=bytes(body), n_tries=n_tries)
-
-
-def _write(pieces: Iterator[bytes], path: Path, mode: str) -> None:
-    with _disk(path):
-        stream = path.open(mode)
-    try:
-        for piece in pieces:
-            with _disk(path):
-                stream.write(piece)
-    finally:
-        with _disk(path):
-            stream.close()
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Tell errors of the disk from those of the connection, which are of the same classes."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _pieces(response: Any, check: Callable[[], None]) -> Iterator[bytes]:

@@ -8,24 +8,22 @@ May import errors and the rooms beside it.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
+from scope_ml.errors import ScopeError
 from scope_ml.services.kowalski.answers import NO_ANSWER, Answer, ByKey, Decoder, Tally, pieces_of
 from scope_ml.services.kowalski.client import Asks
 from scope_ml.services.kowalski.mending import Mending, Watch, Work
+from scope_ml.services.waiting import WaitingPool
 
 __all__ = ["NO_ANSWER", "Answer", "ByKey", "Decoder", "Tally", "ask_in_pieces", "pieces_of"]
 
 Key = TypeVar("Key", bound=Hashable)
 Values = TypeVar("Values")
-
-#: Pieces to answer, by number; None ends a thread.
-Tasks: TypeAlias = "queue.SimpleQueue[tuple[int, tuple[Any, ...], Future[Any]] | None]"
 
 
 def ask_in_pieces(
@@ -87,11 +85,11 @@ def ask_in_pieces(
         stop=threading.Event(),
         watch=Watch(),
     )
-    crew = _Crew(work, connections)
+    pool = WaitingPool(connections)
     waiting: deque[Future[Answer[Key, Values]]] = deque()
     try:
         for index, piece in enumerate(pieces):
-            waiting.append(crew.give(index, tuple(piece)))
+            waiting.append(pool.submit(_answer, work, index, tuple(piece)))
             if len(waiting) >= connections + ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -101,46 +99,14 @@ def ask_in_pieces(
                 work.watch.check_end()
             yield answer
     finally:
-        crew.end()
+        work.stop.set()
+        pool.close()
 
 
-class _Crew(Generic[Key, Values]):
-    """Threads that answer pieces: no more than there are pieces, and none that a process waits for at its end.
-
-    (Those of `concurrent.futures` would keep it alive after Ctrl-C until the network has answered.)
-    """
-
-    def __init__(self, work: Work[Key, Values], most: int) -> None:
-        self._work = work
-        self._most = most
-        self._threads: list[threading.Thread] = []
-        self._tasks: Tasks = queue.SimpleQueue()
-
-    def give(self, index: int, keys: tuple[Key, ...]) -> Future[Answer[Key, Values]]:
-        """Have a piece answered."""
-        if len(self._threads) < self._most:
-            name = f"kowalski-{index}"
-            thread = threading.Thread(target=_serve, args=(self._tasks, self._work), daemon=True, name=name)
-            self._threads.append(thread)
-            thread.start()
-        future: Future[Answer[Key, Values]] = Future()
-        self._tasks.put((index, keys, future))
-        return future
-
-    def end(self) -> None:
-        """Ask nothing more; threads end when what they wait for has come."""
-        self._work.stop.set()
-        for _ in self._threads:
-            self._tasks.put(None)
-
-
-def _serve(tasks: Tasks, work: Work[Any, Any]) -> None:
-    """Answer pieces until there are none; what goes wrong is raised where the answer is taken."""
-    while (task := tasks.get()) is not None:
-        index, keys, future = task
-        try:
-            future.set_result(Mending(work, index, keys).answer())
-        except BaseException as error:  # noqa: BLE001 - raised again by Future.result
-            # What ends one piece ends the run; the other pieces then end with its error, not with that of being ended.
-            future.set_exception(work.watch.first_of(error))
-            work.stop.set()
+def _answer(work: Work[Key, Values], index: int, keys: tuple[Key, ...]) -> Answer[Key, Values]:
+    try:
+        return Mending(work, index, keys).answer()
+    except ScopeError as error:
+        # What ends one piece ends the run; the other pieces then end with its error, not with that of being ended.
+        work.stop.set()
+        raise work.watch.first_of(error) from None

@@ -44,8 +44,14 @@ ENOUGH = 6
 #: many it is given up.
 LOST = 8
 
+#: Questions in a row without an answer after which a key alone is asked where the service is silent.
+SILENT = 2
+
 #: Pieces in a row without any answer that are an outage.
 OUTAGE = 3
+
+#: Questions in a row for one key alone, by whichever thread, without an answer in time that are an outage too.
+SILENCE = 8
 
 
 class Watch:
@@ -54,6 +60,7 @@ class Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._in_a_row = 0
+        self._silent = 0
         self._any = False
         self._last: ServiceError | None = None
         self._end: BaseException | None = None
@@ -61,7 +68,7 @@ class Watch:
     def answered(self) -> None:
         """Note that the service answered something."""
         with self._lock:
-            self._in_a_row, self._any = 0, True
+            self._in_a_row, self._silent, self._any = 0, 0, True
 
     def gave_up(self, error: ServiceError) -> None:
         """Note that a piece got no answer at all.
@@ -75,6 +82,19 @@ class Watch:
             self._in_a_row += 1
             self._last = error
             if self._in_a_row >= OUTAGE:
+                raise _outage(error)
+
+    def silent(self, error: ServiceError) -> None:
+        """Note that one key alone got no answer in time, which no question is too large for.
+
+        Raises
+        ------
+        ServiceUnavailableError
+            If it is one too many.
+        """
+        with self._lock:
+            self._silent += 1
+            if self._silent >= SILENCE:
                 raise _outage(error)
 
     def first_of(self, error: BaseException) -> BaseException:
@@ -187,13 +207,21 @@ class Mending(Generic[Key, Values]):
             if self._n_lost >= 2 * LOST:
                 self._fail(keys)
             elif not self._ask(keys):
-                # After many questions in vain one key alone tells too large a question from a service that is down.
-                if len(keys) == 1 or (self._n_lost >= LOST and not self._ask(keys[:1])):
+                if len(keys) == 1 or not self._alive(keys[:1]):
                     self._fail(keys)
                 else:
-                    left = tuple(key for key in keys if key not in self._place)
+                    left = tuple(key for key in keys if key not in self._place and key not in self._failed)
                     middle = len(left) // 2
                     todo += (half for half in (left[:middle], left[middle:]) if half)
+
+    def _alive(self, key: tuple[Key, ...]) -> bool:
+        """Return whether it is worth to ask less; one key alone tells too large a question from a service that is down."""
+        if self._n_lost >= LOST:
+            return self._ask(key)
+        # Silence takes minutes a question, so it is looked into early, but not believed early: `Watch` counts it.
+        if self._n_lost >= SILENT and isinstance(self._error, ServiceTimeoutError) and not self._ask(key):
+            self._fail(key)
+        return True
 
     def _ask(self, keys: tuple[Key, ...]) -> bool:
         """Ask for some keys; return whether there was an answer."""
@@ -212,8 +240,10 @@ class Mending(Generic[Key, Values]):
             except (ServiceTimeoutError, ServiceUnavailableError, ReplyError) as error:
                 self._error = error
                 self._n_lost += 1
-                if isinstance(error, ServiceTimeoutError) and len(keys) > 1:
-                    return False
+                if isinstance(error, ServiceTimeoutError):
+                    if len(keys) > 1:
+                        return False
+                    self._work.watch.silent(error)
             else:
                 self._any = True
                 self._n_lost = 0

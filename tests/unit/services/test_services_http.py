@@ -14,7 +14,6 @@ import requests
 
 from scope_ml.errors import (
     ConfigError,
-    OutputError,
     ServiceError,
     ServiceTimeoutError,
     ServiceUnavailableError,
@@ -265,25 +264,6 @@ def test_the_real_clock_waits_no_longer_than_told():
     assert Clock().wait(event, 0.001) is False
     event.set()
     assert Clock().wait(event, 3600.0) is True
-
-
-def test_bodies_go_to_files_and_on_from_where_they_broke_off(ask, server, tmp_path):
-    target = tmp_path / "file"
-    part = b"HTTP/1.1 206 X\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
-    server.answers[:] = [response(b"0123456789")[:-3], part + b"789"]
-    headers = lambda: {"Range": f"bytes={target.stat().st_size}-"} if target.exists() else {}  # noqa: E731
-    reply = ask(stream_to=target, headers=headers)
-    assert (reply.status, reply.body) == (206, b"")
-    assert target.read_bytes() == b"0123456789"
-    assert "Range: bytes=7-" in server.heads[1]
-    server.answers[:] = [response(b"anew")]
-    ask(stream_to=target)
-    assert target.read_bytes() == b"anew"
-    server.answers[:] = [response(b"words", 404)]
-    assert ask(stream_to=target).body == b"words"
-    assert target.read_bytes() == b"anew"
-    with pytest.raises(OutputError, match="cannot write"):
-        ask(stream_to=tmp_path / "no" / "file")
 
 
 def test_secrets_that_the_service_repeats_are_not_told_on(ask, server):
