@@ -10,6 +10,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -366,11 +367,10 @@ class BulkMirror:
     ) -> Iterable[tuple[Any, Any]]:
         """Yield each item with what `action` returns for it, in order, a few at a time."""
         results = WaitingThreads(workers=self._config.connections).map(action, items)
-        try:
+        with ExitStack() as unless_all_came:
+            unless_all_came.callback(connection.stop)
             yield from zip(items, results, strict=True)
-        except BaseException:
-            connection.stop()
-            raise
+            unless_all_came.pop_all()
 
 
 def _exists(connection: Connection, folder: str) -> bool | None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from scope_ml.errors import BackendUnavailableError
@@ -53,11 +54,10 @@ class Secantus:
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, cwd=tempfile.gettempdir()
         )
-        try:
+        with ExitStack() as unless_it_begins:
+            unless_it_begins.callback(self.stop)
             self._wait(port)
-        except BaseException:
-            self.stop()
-            raise
+            unless_it_begins.pop_all()
         from pymongo import MongoClient
 
         self.client: Any = MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=10000)
