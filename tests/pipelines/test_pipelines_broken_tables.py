@@ -415,7 +415,12 @@ def test_a_dry_run_leaves_nothing(tiny: Path, run: Run) -> None:
     assert standing() == {}
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how",
+    # Stages that are killed are tested without a process of their own too.
+    [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT],
+    ids=lambda how: how.name,
+)
 def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Path, run: Run, how: signal.Signals) -> None:
     words = [f"source.path={tiny}/survey/ZTF_sources", "limit=80", "machine.max_batch_sources=2", *COARSE[:1]]
     process = subprocess.Popen(

@@ -37,7 +37,7 @@ def said(*words: str, door: str = "generate_features") -> str:
         ),
         (
             "source=parket",
-            "Could not find 'source/parket'; did you mean 'parquet'?; choices of source: hats, irsa, parquet, survey",
+            "Could not find 'source/parket'; did you mean 'parquet'?; choices of source: hats, irsa, irsa_stars, kowalski, parquet, survey",
         ),
     ],
 )

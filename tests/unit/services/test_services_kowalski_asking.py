@@ -264,7 +264,7 @@ def test_pieces_are_taken_as_they_are_needed_and_answers_come_in_order():
 
 
 def test_closing_ends_the_questions():
-    going = threading.Event()
+    going, before = threading.Event(), set(threading.enumerate())
     asks = FakeKowalski(range(100), lambda number, keys: "" if number < 2 else going.wait(5) and "")
     answers = ask_in_pieces(
         asks, pieces_of(range(100), most=2), lambda keys: {"keys": list(keys)}, ByKey(by_id), catalog=CATALOG
@@ -274,7 +274,7 @@ def test_closing_ends_the_questions():
     n_queries = len(asks.queries)
     assert n_queries <= 7
     going.set()
-    for thread in [one for one in threading.enumerate() if one.name == "scope-waiting"]:
+    for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()
     assert len(asks.queries) <= n_queries + 1
