@@ -22,9 +22,7 @@ from scope_ml.core.provenance import Input, TableMetadata, digest_json
 from scope_ml.core.report import Report
 from scope_ml.errors import (
     ConfigError,
-    CredentialError,
     FormatError,
-    QueryRefusedError,
     SchemaError,
     ScopeError,
     ServiceError,
@@ -40,7 +38,7 @@ from scope_ml.services.waiting import WaitingThreads
 from scope_ml.stages.feature_sources import SourceConfig
 from scope_ml.stages.number_ranges import Numbers, number_list
 from scope_ml.stages.source_files import SUFFIXES, FileFormat
-from scope_ml.stages.source_lists import Outage, SourceLists, open_lists
+from scope_ml.stages.source_lists import NAMED_FAILURES, OF_ALL, Outage, SourceLists, open_lists
 
 __all__ = ["CheckQuads", "completeness", "job_list", "run"]
 
@@ -49,13 +47,6 @@ FILES_VERSION = 1
 
 #: The table of quadrants; `n_sources` is null where they were not counted.
 SCHEMA = pa.schema([("field", pa.int32()), ("ccd", pa.int32()), ("quad", pa.int32()), ("n_sources", pa.int64())])
-
-#: What a field may fail by while the others go on, and what would fail all of them the same way.
-OF_ONE_FIELD = (ServiceError,)
-OF_ALL = (CredentialError, QueryRefusedError)
-
-#: Failures that are named one by one.
-NAMED_FAILURES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +190,7 @@ class _Census:
             return self.lists.quadrants(number, min_obs=self.config.min_obs, count=self.config.count)
         except OF_ALL:
             raise
-        except OF_ONE_FIELD as error:
+        except ServiceError as error:
             return error
 
 

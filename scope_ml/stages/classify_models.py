@@ -70,11 +70,6 @@ class Needs:
         methods = (*self.search.methods, *self.search.components)
         return {name: f"period_{legacy.SUFFIX[name] if self.names == 'legacy' else name}" for name in methods}
 
-    @property
-    def has_catalogue_groups(self) -> bool:
-        """Whether features of catalogues are among them."""
-        return any(GROUPS[name].from_catalogs for name in self.features.groups)
-
 
 @dataclass(frozen=True, kw_only=True)
 class KnownShare:

@@ -19,7 +19,7 @@ from scope_ml.core.configuration import option, science_digest
 from scope_ml.core.protocols import Progress
 from scope_ml.core.provenance import Input, TableMetadata, digest_json
 from scope_ml.core.report import Report
-from scope_ml.errors import CredentialError, DataError, FormatError, QueryRefusedError, ScopeError, ServiceError
+from scope_ml.errors import DataError, FormatError, ScopeError, ServiceError
 from scope_ml.io.atomic import check_writable
 from scope_ml.io.output_lock import output_lock
 from scope_ml.io.selection import CCDS, LARGEST_FIELD, QUADS
@@ -30,7 +30,7 @@ from scope_ml.stages.feature_sources import SourceConfig
 from scope_ml.stages.number_ranges import Numbers, number_list
 from scope_ml.stages.quadrant_list import Quadrant
 from scope_ml.stages.source_files import FileFormat, FileLayout, FolderLayout, Meta, SourceFile
-from scope_ml.stages.source_lists import Outage, SourceLists, open_lists
+from scope_ml.stages.source_lists import NAMED_FAILURES, OF_ALL, Outage, SourceLists, open_lists
 
 __all__ = ["GetQuadIds", "run"]
 
@@ -39,12 +39,6 @@ FILES_VERSION = 1
 
 #: What a quadrant may fail by while the others go on.
 OF_ONE_QUADRANT = (ServiceError, DataError, FormatError)
-
-#: What would fail every quadrant the same way.
-OF_ALL = (CredentialError, QueryRefusedError)
-
-#: Failures that are named one by one.
-NAMED_FAILURES = 10
 
 
 @dataclass(frozen=True, kw_only=True)

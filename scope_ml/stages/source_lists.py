@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from scope_ml.core.identifiers import exact_ids
 from scope_ml.core.provenance import digest_json
-from scope_ml.errors import SchemaError, ServiceUnavailableError
+from scope_ml.errors import CredentialError, QueryRefusedError, SchemaError, ServiceUnavailableError
 from scope_ml.io.selection import Selection
 from scope_ml.services.kowalski.census import QuadrantCensus
 from scope_ml.services.kowalski.client import Asks, KowalskiClient
@@ -27,11 +27,16 @@ from scope_ml.services.kowalski.listing import PAGE, SCHEMA, Listing, counted_li
 from scope_ml.services.kowalski.settings import KowalskiConfig
 from scope_ml.stages.feature_sources import SourceConfig, check_source, open_source
 
-__all__ = ["KowalskiLists", "LocalLists", "Outage", "SourceLists", "open_lists"]
+__all__ = ["NAMED_FAILURES", "OF_ALL", "KowalskiLists", "LocalLists", "Outage", "SourceLists", "open_lists"]
 
 #: So many pieces of work in a row without an answer mean that the service is down.
 FAILURES_IN_A_ROW = 8
 
+#: What would fail every piece of work the same way.
+OF_ALL = (CredentialError, QueryRefusedError)
+
+#: Failures that a report names one by one.
+NAMED_FAILURES = 10
 
 #: Columns that say where a source is.
 PLACE = ("field", "ccd", "quad")

@@ -165,18 +165,6 @@ class KowalskiClient:
         """
         return {one.name: tuple(sorted(one.catalogs)) for one in self._opened()}
 
-    def check_catalog(self, catalog: str, *, key: str = "") -> None:
-        """Check that an instance has a catalogue; `key` is the option that named it, for the message.
-
-        Raises
-        ------
-        ConfigError
-            If none has, with the names that come near and what to type.
-        ServiceError
-            As `ask`.
-        """
-        self._having(catalog, key)
-
     def ask(self, query: Mapping[str, Any], *, catalog: str | None) -> bytes:
         """Return the body of the reply to one query; see `Asks.ask`.
 
@@ -215,7 +203,7 @@ class KowalskiClient:
             with self._lock:
                 chosen.n_busy -= 1
 
-    def _having(self, catalog: str | None, key: str = "") -> tuple[Connection, ...]:
+    def _having(self, catalog: str | None) -> tuple[Connection, ...]:
         opened = self._opened()
         having = tuple(one for one in opened if catalog is None or catalog in one.catalogs)
         if having:
@@ -230,11 +218,8 @@ class KowalskiClient:
         known = set[str]().union(*(one.catalogs for one in opened))
         near = _near(str(catalog), known)
         hint = f"; it has {', '.join(near)}" if near else suggest(str(catalog), known)
-        example = f"; type {key}={near[0]}" if key and near else ""
         raise ConfigError(
-            f"Kowalski ({names}) has no catalogue '{catalog}' among its {len(known)}{hint}{example}",
-            key=key,
-            choices=sorted(known),
+            f"Kowalski ({names}) has no catalogue '{catalog}' among its {len(known)}{hint}", choices=sorted(known)
         )
 
     def _opened(self) -> tuple[Connection, ...]:

@@ -20,7 +20,6 @@ from typing import Any
 from aiohttp import web
 
 from scope_ml.testing.kowalski.database import Database
-from scope_ml.testing.kowalski.documents import as_text
 from scope_ml.testing.kowalski.faults import FaultPlan
 from scope_ml.testing.kowalski.misbehaviour import spoil, stop_short
 from scope_ml.testing.kowalski.queries import Answer, Query, answer, read_query
@@ -255,8 +254,3 @@ def _body(found: Answer) -> bytes:
 
 def _success(found: Answer) -> web.Response:
     return web.Response(body=_body(found), content_type="application/json", charset="utf-8")
-
-
-def error_text(message: str) -> bytes:
-    """Return the body of an error."""
-    return as_text({"status": "error", "message": message})

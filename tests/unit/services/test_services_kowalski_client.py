@@ -273,12 +273,12 @@ def test_an_unknown_catalogue_is_one_line_with_what_comes_near(service, make_cli
     with pytest.raises(ConfigError, match=r"it has ZTF_sources_20240117, ZTF_sources_20230309$") as caught:
         client.ask(FIND, catalog="ZTF_sources")
     assert "ZTF_alerts" in caught.value.choices
-    with pytest.raises(ConfigError, match=r"type source\.catalog=ZTF_sources_20240117"):
-        client.check_catalog("ztf_sources_20990101", key="source.catalog")
+    with pytest.raises(ConfigError, match=r"it has ZTF_sources_20240117, ZTF_sources_20230309$"):
+        client.ask(FIND, catalog="ztf_sources_20990101")
     with pytest.raises(ConfigError, match="did you mean 'Gaia_EDR3'"):
-        client.check_catalog("Gaja_EDR3")
+        client.ask(FIND, catalog="Gaja_EDR3")
     with pytest.raises(ConfigError, match="no catalogue '' among its 4"):
-        client.check_catalog("")
+        client.ask(FIND, catalog="")
     assert service.queries() == []
 
 
