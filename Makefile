@@ -26,8 +26,8 @@ setup: $(READY) ## make the environment in .venv
 repro: $(READY) ## run the main job on the embedded survey, from light curves to the report
 	@$(BIN)/python pipelines/repro.py
 
-test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## run the tests, on two to four cores
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY) ## run the long tests too
 	@$(BIN)/python -m pytest -m "not gpu and not slurm"

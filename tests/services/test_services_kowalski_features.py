@@ -201,7 +201,8 @@ def test_a_run_that_ends_in_the_middle_goes_on(kowalski, values, expected, tmp_p
             generate(values("f.parquet"))
     began = kowalski.n_requests
     report = generate(values("f.parquet"))
-    assert report.facts["n_shards_resumed"] == 3
+    # The other thread may have finished its shard while the fourth one died.
+    assert report.facts["n_shards_resumed"] in (3, 4)
     assert rows_of(tmp_path / "f.parquet") == expected
     # What came before is not asked for again, nor is the list of ids.
     asked = [one for one in kowalski.requests_since(began) if one["query_type"] != "info"]
