@@ -15,6 +15,19 @@ behaving and with the token in the environment::
 many small light curves); use a collection name of your own and ``kowalski.remove(name)`` it at the end, since others use
 the same server. ``kowalski.add_instance([names])`` opens another port where only those catalogues are.
 ``kowalski.make_token(ends=...)`` makes a token that has an end; ``kowalski.ids(name)`` are a collection's ids.
+
+``skyportal`` is one server for the whole session too; each test gets it behaving, with users, groups, instruments and
+taxonomies (`testing.skyportal.population`) but no source, and the token of user ``scope`` in ``FRITZ_TOKEN``::
+
+    def test_it(skyportal):
+        config = build(FritzConfig, skyportal.config)                 # url, token_env, no waiting
+        skyportal.add("source", obj_id="ZTFJ1", ra=10.0, dec=20.0)   # see testing.skyportal.scenery.Scenery
+        skyportal.add("classification", obj_id="ZTFJ1", classification="RRab", votes={"astronomer": 1})
+        skyportal.faults.add(kind="html", status=504, method="POST", path="classification", stored="before", times=1)
+        began = skyportal.n_requests
+        ...
+        assert skyportal.state()["sources"]["ZTFJ1"]["classifications"] == ...     # no ids, no times
+        assert skyportal.requests_since(began) == []
 """
 
 from __future__ import annotations
@@ -39,6 +52,7 @@ import pytest
 from scope_ml.simulation.survey import SurveyConfig, simulate_part
 from scope_ml.taxonomy.classes import load_classes, packaged_conf_dir
 from scope_ml.testing.kowalski import KowalskiServer
+from scope_ml.testing.skyportal import SkyPortalServer
 
 #: Stars of the survey that fills Kowalski's test server, and its seed.
 N_STARS, SEED = 60, 3
@@ -230,3 +244,18 @@ def kowalski(kowalski_server: KowalskiServer, monkeypatch: pytest.MonkeyPatch) -
     kowalski_server.faults.clear()
     yield kowalski_server
     kowalski_server.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def skyportal_server() -> Iterator[SkyPortalServer]:
+    """The session's server; tests take `skyportal`."""
+    with SkyPortalServer() as server:
+        yield server
+
+
+@pytest.fixture
+def skyportal(skyportal_server: SkyPortalServer, monkeypatch: pytest.MonkeyPatch) -> SkyPortalServer:
+    """The server as it begins: no sources, behaving, and its token in the environment variable ``FRITZ_TOKEN``."""
+    skyportal_server.reset()
+    monkeypatch.setenv(skyportal_server.variable, skyportal_server.token)
+    return skyportal_server

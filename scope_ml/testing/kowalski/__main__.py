@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from scope_ml.errors import ScopeError
 from scope_ml.testing.kowalski.server import KowalskiServer
+from scope_ml.testing.programs import SERVE_PARENT
 
 #: What ends the server.
 ENDS = {signal.SIGINT, signal.SIGTERM}
@@ -88,7 +89,7 @@ def _fullest(table: pa.Table, n_rows: int) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--serve-parent"]:
+    if sys.argv[1:] == [SERVE_PARENT]:
         from scope_ml.testing.kowalski.program import serve_parent
 
         sys.exit(serve_parent())

@@ -1,32 +1,25 @@
 """What faults do to a reply: broken connections and wrong statuses (`stop_short`), wrong content (`spoil`).
 
-May import aiohttp and what lies beside it.
+May import aiohttp, `testing.connections` and what lies beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 from aiohttp import web
 
+from scope_ml.testing.connections import cut_short, end_connection, proxy_page
 from scope_ml.testing.kowalski.database import Database, Found
 from scope_ml.testing.kowalski.documents import as_text
 from scope_ml.testing.kowalski.faults import Fault
 from scope_ml.testing.kowalski.queries import Answer, Query
 
 __all__ = ["spoil", "stop_short"]
-
-#: What a proxy in front of the service says.
-PAGE = (
-    "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
-    "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-)
 
 TIMEOUT = (
     "ExecutionTimeout: Executor error during find command :: caused by :: operation exceeded time limit, full error: "
@@ -46,7 +39,7 @@ async def stop_short(request: web.Request, fault: Fault, body: bytes) -> web.Str
         if fault.kind == "status":
             text = as_text({"status": "error", "message": fault.message})
             return web.Response(status=fault.status, body=text, content_type="application/json", headers=headers)
-        page = PAGE.format(f"{fault.status} {fault.message}")
+        page = proxy_page(f"{fault.status} {fault.message}")
         return web.Response(status=fault.status, text=page, content_type="text/html", headers=headers)
     if fault.kind in ("timeout", "expired"):
         message = TIMEOUT if fault.kind == "timeout" else "token has expired"
@@ -54,29 +47,11 @@ async def stop_short(request: web.Request, fault: Fault, body: bytes) -> web.Str
     if fault.kind == "cut_json":
         return web.Response(body=body[: max(len(body) * 2 // 3, 1)], content_type="application/json")
     if fault.kind == "cut":
-        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
-        await response.prepare(request)
-        await response.write(body[: len(body) // 2])
-        _end(request, reset=False)
-        return response
+        return await cut_short(request, body)
     if fault.kind in ("hang", "delay"):
         await asyncio.sleep(fault.seconds)
-    _end(request, reset=True)
+    end_connection(request, reset=True)
     return web.Response(status=500)
-
-
-def _end(request: web.Request, *, reset: bool) -> None:
-    transport = request.transport
-    if transport is None:
-        return
-    if not reset:
-        transport.close()
-        return
-    found = transport.get_extra_info("socket")
-    if found is not None:
-        # Without waiting for what was sent: the other side sees a reset.
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
 
 
 def spoil(found: Answer, query: Query, fault: Fault, rng: Random, database: Database) -> Answer:

@@ -1,6 +1,6 @@
 """The server's program: ports on loopback, an event loop, an end.
 
-May import aiohttp and what lies beside it.
+May import aiohttp, `testing.programs` and what lies beside it.
 """
 
 from __future__ import annotations
@@ -11,36 +11,31 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from scope_ml.testing.kowalski.control import make_control
 from scope_ml.testing.kowalski.database import Database
-from scope_ml.testing.kowalski.server import check_loopback
 from scope_ml.testing.kowalski.service import Service, make_app
+from scope_ml.testing.programs import check_loopback, first_line, wait_for_parent
 
 __all__ = ["serve_parent"]
 
 
 def serve_parent() -> int:
     """Serve the process at the other end of standard input, until that ends."""
-    settings = json.loads(_line())
-    asyncio.run(_serve(settings))
+    settings = json.loads(first_line())
+    try:
+        asyncio.run(_serve(settings))
+    except OSError as error:
+        # A port that is taken, most of all.
+        sys.stderr.write(f"{error}\n")
+        return 1
     # Threads may still work on a query that nobody waits for.
     sys.stdout.flush()
     os._exit(0)
-
-
-def _line() -> bytes:
-    # Byte by byte: nothing of what follows may be taken into a buffer.
-    said = b""
-    while not said.endswith(b"\n"):
-        one = os.read(0, 1)
-        if not one:
-            break
-        said += one
-    return said
 
 
 async def _serve(settings: dict[str, Any]) -> None:
@@ -63,16 +58,10 @@ async def _serve(settings: dict[str, Any]) -> None:
         control_port = await listen(make_control(service, settings["control"], listen))
         sys.stdout.write(json.dumps({"port": port, "control_port": control_port}) + "\n")
         sys.stdout.flush()
-        threading.Thread(target=_wait_for_parent, args=(loop, end), daemon=True).start()
+        end_soon = partial(loop.call_soon_threadsafe, end.set)
+        threading.Thread(target=wait_for_parent, args=(end_soon,), daemon=True).start()
         await end.wait()
     finally:
         service.database.close()
         for runner in runners:
             await runner.cleanup()
-
-
-def _wait_for_parent(loop: asyncio.AbstractEventLoop, end: asyncio.Event) -> None:
-    # Not through sys.stdin: a thread that waits in it would break the interpreter's end.
-    while os.read(0, 4096):
-        pass
-    loop.call_soon_threadsafe(end.set)

@@ -1,19 +1,14 @@
 """The server as a test or a notebook holds it: started as a program of its own, filled, told to misbehave, ended.
 
 The program listens on loopback only, on free ports, and ends with the process that started it, also if that is killed.
-May import `bson`, errors and what lies beside it.
+May import `bson`, `testing.programs` and what lies beside it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import ipaddress
 import json
-import os
 import secrets
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -21,7 +16,6 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from scope_ml.errors import BackendUnavailableError, ConfigError
 from scope_ml.testing.kowalski.documents import pack
 from scope_ml.testing.kowalski.faults import Fault
 from scope_ml.testing.kowalski.feature_seeding import (
@@ -34,35 +28,15 @@ from scope_ml.testing.kowalski.feature_seeding import (
 from scope_ml.testing.kowalski.prepared import pack_texts
 from scope_ml.testing.kowalski.seeding import SOURCES, documents_of
 from scope_ml.testing.kowalski.tokens import sign_token
+from scope_ml.testing.programs import Program, check_loopback
 
-__all__ = ["Faults", "KowalskiServer", "check_loopback"]
+__all__ = ["Faults", "KowalskiServer"]
 
 #: Documents sent at a time.
 PIECE = 2000
 
 #: Text sent at a time [bytes].
 PIECE_BYTES = 1 << 26
-
-#: Longest that the program may take to end [s].
-PATIENCE_S = 30.0
-
-
-def check_loopback(host: str) -> str:
-    """Return an address of loopback.
-
-    Raises
-    ------
-    ConfigError
-        Others could reach `host`.
-    """
-    name = "127.0.0.1" if host == "localhost" else host
-    try:
-        near = ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        near = False
-    if not near:
-        raise ConfigError(f"the test server listens on loopback only, not on '{host}'; leave the host as 127.0.0.1")
-    return name
 
 
 class Faults:
@@ -126,29 +100,8 @@ class KowalskiServer:
             "control": self._control,
             "users": {self.username: self.password},
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "scope_ml.testing.kowalski", "--serve-parent"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Ctrl-C on the terminal is for the process that holds this one.
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            # Secrets go through the pipe: a list of processes would show them among the arguments.
-            self._process.stdin.write(json.dumps(settings).encode() + b"\n")
-            self._process.stdin.flush()
-            said = self._process.stdout.readline()
-        except BrokenPipeError:
-            said = b""
-        if not said:
-            self.close()
-            raise BackendUnavailableError(
-                f"the test server did not begin on {self.host}:{port}; its error stands above"
-            )
-        begun = json.loads(said)
+        self._program = Program("scope_ml.testing.kowalski", settings)
+        begun = self._program.begun
         self.port, self._control_port = int(begun["port"]), int(begun["control_port"])
 
     @property
@@ -159,7 +112,7 @@ class KowalskiServer:
     @property
     def pid(self) -> int:
         """Number of the server's process."""
-        return self._process.pid
+        return self._program.pid
 
     @property
     def instances(self) -> dict[str, dict[str, Any]]:
@@ -268,16 +221,7 @@ class KowalskiServer:
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(PATIENCE_S)
-        self._process.stdout.close()
+        self._program.close()
 
     def __enter__(self) -> Self:
         """Return the server."""
