@@ -18,11 +18,14 @@
     │   └── FeatureMismatchError(ValueError)
     ├── ServiceError               a remote system
     │   ├── CredentialError        who asks is not known to it
+    │   ├── NotAllowedError        who asks is known, but may not do this
     │   ├── QueryRefusedError      it will never answer this question
+    │   │   ├── NotFoundError      it has no such thing
     │   │   └── QueryTooLargeError
     │   ├── ReplyError             an answer that cannot be read
     │   ├── ServiceTimeoutError    no answer in time
-    │   └── ServiceUnavailableError
+    │   ├── ServiceUnavailableError
+    │   └── UnsureError            a change that was or was not made
     └── JobError                   a shard, a worker or a scheduled job
 
 A bad light curve is not an error but a status in a table (design: "one bad light curve is a
@@ -48,6 +51,8 @@ __all__ = [
     "MissingColumnError",
     "ModelError",
     "ModelNotFoundError",
+    "NotAllowedError",
+    "NotFoundError",
     "OutputError",
     "QueryRefusedError",
     "QueryTooLargeError",
@@ -57,6 +62,7 @@ __all__ = [
     "ServiceError",
     "ServiceTimeoutError",
     "ServiceUnavailableError",
+    "UnsureError",
     "suggest",
 ]
 
@@ -148,8 +154,16 @@ class CredentialError(ServiceError):
     """A remote system does not know who asks: no token, a wrong or an expired one; the message names the variable."""
 
 
+class NotAllowedError(ServiceError):
+    """A remote system knows who asks, but does not let them do this; the message names the right that is missing."""
+
+
 class QueryRefusedError(ServiceError):
     """A remote system refuses a question as it is; asking again changes nothing."""
+
+
+class NotFoundError(QueryRefusedError):
+    """A remote system has no such thing."""
 
 
 class QueryTooLargeError(QueryRefusedError):
@@ -166,6 +180,10 @@ class ServiceTimeoutError(ServiceError):
 
 class ServiceUnavailableError(ServiceError):
     """A remote system cannot be reached or does not work at the moment, however often it was asked."""
+
+
+class UnsureError(ServiceError):
+    """A change was asked for and no answer came: it may have been made; look before asking again."""
 
 
 class JobError(ScopeError, RuntimeError):

@@ -18,13 +18,16 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from scope_ml.errors import ServiceError, ServiceTimeoutError, ServiceUnavailableError
+from scope_ml.errors import ServiceError, ServiceTimeoutError, ServiceUnavailableError, UnsureError
 from scope_ml.services.http_text import LONGEST_ERROR_BODY, one_line, shown
 
-__all__ = ["Clock", "Policy", "Reply", "Request", "send"]
+__all__ = ["Clock", "Policy", "Reply", "Request", "seconds_asked", "send"]
 
 #: Statuses that another try may not meet again.
 PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
+
+#: The status of a request that is one too many; nothing has looked at it.
+TOO_MANY = 429
 
 #: The first status that is an error.
 FIRST_ERROR = 400
@@ -99,6 +102,9 @@ class Request:
         As `requests` takes them.
     safe_to_repeat
         False: asked once, whatever happens.
+    is_change
+        Asks for a change. It is asked again, even if that is not safe, where it cannot have begun: no connection, or
+        status 429, which is given before a request is looked at. Without an answer it is an `UnsureError`.
     follow_redirects
         False: a redirect comes back as it is.
     fault
@@ -114,6 +120,7 @@ class Request:
     data: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     safe_to_repeat: bool = True
+    is_change: bool = False
     follow_redirects: bool = True
     fault: Callable[[Reply], str | None] | None = None
     secrets: tuple[str, ...] = ()
@@ -145,13 +152,16 @@ class Clock:
 
 
 class _PassingError(Exception):
-    """A try that another may mend; `reason` is one line."""
+    """A try that another may mend; `reason` is one line; what was asked for has certainly not `begun`, or may have."""
 
-    def __init__(self, reason: str, *, retry_after: str | None = None, in_time: bool = True) -> None:
+    def __init__(
+        self, reason: str, *, retry_after: str | None = None, in_time: bool = True, begun: bool = True
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
         self.in_time = in_time
+        self.begun = begun
 
 
 def send(
@@ -181,7 +191,8 @@ def send(
     Returns
     -------
     Reply
-        Of any status but those that pass (429, 500, 502, 503, 504); those too if the request is not safe to repeat.
+        Of any status but those that pass (429, 500, 502, 503, 504); those too if the request is not safe to repeat, but
+        429 of a change.
 
     Raises
     ------
@@ -189,26 +200,31 @@ def send(
         If no whole answer came in time.
     ServiceUnavailableError
         If the service cannot be reached, or all tries met a passing fault.
+    UnsureError
+        Instead of these two, if a change may have been made by one of the tries.
     ServiceError
         If the address or certificate is refused by our side, or `stop` was set.
     """
     clock = clock or Clock()
     stop = stop or threading.Event()
-    allowed = policy.retries if request.safe_to_repeat else 0
+    allowed = policy.retries if request.safe_to_repeat or request.is_change else 0
     timeouts = 0
+    begun = False
     for attempt in range(allowed + 1):
         if stop.is_set():
-            raise _stopped(request)
+            raise _stopped(request, begun)
         if counted is not None:
             counted()
         try:
             return _once(session, request, policy, clock, stop, attempt + 1)
         except _PassingError as error:
             timeouts += not error.in_time
-            if attempt == allowed or timeouts > policy.timeout_retries:
-                raise _given_up(request, error, attempt + 1) from None
+            begun |= error.begun
+            no_more = error.begun and not request.safe_to_repeat
+            if no_more or attempt == allowed or timeouts > policy.timeout_retries:
+                raise _given_up(request, error, attempt + 1, begun) from None
             if clock.wait(stop, _pause(error.retry_after, attempt, policy, clock)):
-                raise _stopped(request) from None
+                raise _stopped(request, begun) from None
     raise AssertionError("unreachable")
 
 
@@ -234,7 +250,7 @@ def _once(session: Any, request: Request, policy: Policy, clock: Clock, stop: th
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
         raise ServiceError(f"{shown(request.url)} is no address that can be asked; check it") from None
     except requests.exceptions.ConnectTimeout:
-        raise _PassingError(f"no connection within {policy.connect_s:g} s") from None
+        raise _PassingError(f"no connection within {policy.connect_s:g} s", begun=False) from None
     except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         raise _PassingError(f"silent for {policy.read_s:g} s", in_time=False) from None
     except requests.exceptions.TooManyRedirects:
@@ -242,11 +258,13 @@ def _once(session: Any, request: Request, policy: Policy, clock: Clock, stop: th
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise ServiceError(f"the certificate of {shown(request.url)} is not trusted; check the address") from None
-        raise _PassingError(_cause(error)) from None
-    if reply.status in PASSING_STATUS and request.safe_to_repeat:
+        raise _PassingError(_cause(error), begun=not _is_unconnected(error)) from None
+    too_many = reply.status == TOO_MANY
+    if reply.status in PASSING_STATUS and (request.safe_to_repeat or (request.is_change and too_many)):
         raise _PassingError(
             f"status {reply.status}, {one_line(reply.body, request.secrets)}",
             retry_after=reply.headers.get("Retry-After"),
+            begun=not too_many,
         )
     fault = request.fault(reply) if request.fault is not None else None
     if fault is not None:
@@ -274,7 +292,7 @@ def _pieces(response: Any, check: Callable[[], None]) -> Iterator[bytes]:
 
 def _check(request: Request, until: float, clock: Clock, stop: threading.Event) -> None:
     if stop.is_set():
-        raise _stopped(request)
+        raise _stopped(request, True)
     if clock.now() > until:
         raise _PassingError("the answer was not complete in time", in_time=False)
 
@@ -282,12 +300,12 @@ def _check(request: Request, until: float, clock: Clock, stop: threading.Event) 
 def _pause(retry_after: str | None, attempt: int, policy: Policy, clock: Clock) -> float:
     """Return how long to wait before the next try [s]."""
     longest = min(policy.longest_s, policy.backoff_s * 2.0**attempt)
-    asked = _seconds(retry_after, clock)
+    asked = seconds_asked(retry_after, clock)
     # What a service asks for is the least; jitter on top, so that not all that it turned away return together.
     return min(policy.longest_s, asked + clock.chance() * longest)
 
 
-def _seconds(retry_after: str | None, clock: Clock) -> float:
+def seconds_asked(retry_after: str | None, clock: Clock) -> float:
     """Return the seconds of a ``Retry-After`` header, 0 where it says nothing that can be read."""
     text = (retry_after or "").strip()
     if re.fullmatch(r"\d{1,9}", text):
@@ -299,14 +317,26 @@ def _seconds(retry_after: str | None, clock: Clock) -> float:
     return max(0.0, date.timestamp() - clock.today())
 
 
-def _given_up(request: Request, error: _PassingError, n_tries: int) -> ServiceError:
-    kind = ServiceUnavailableError if error.in_time else ServiceTimeoutError
+def _given_up(request: Request, error: _PassingError, n_tries: int, begun: bool) -> ServiceError:
     tries = f" after {n_tries} tries" if n_tries > 1 else ""
-    return kind(f"no answer from {shown(request.url)}{tries}: {error.reason}")
+    words = f"no answer from {shown(request.url)}{tries}: {error.reason}"
+    if request.is_change and begun:
+        return UnsureError(f"{words}; the change may have been made")
+    return ServiceUnavailableError(words) if error.in_time else ServiceTimeoutError(words)
 
 
-def _stopped(request: Request) -> ServiceError:
-    return ServiceError(f"{shown(request.url)} is not asked any more: the connection was closed")
+def _stopped(request: Request, begun: bool) -> ServiceError:
+    kind = UnsureError if request.is_change and begun else ServiceError
+    return kind(f"{shown(request.url)} is not asked any more: the connection was closed")
+
+
+def _is_unconnected(error: BaseException) -> bool:
+    """Say whether there was never a connection: the host is not known or not reached, or the port refuses."""
+    import urllib3.exceptions
+
+    inner = [part for part in error.args if isinstance(part, BaseException)]
+    reasons = [getattr(part, "reason", None) for part in inner]
+    return any(isinstance(part, urllib3.exceptions.NewConnectionError) for part in (*inner, *reasons))
 
 
 def _cause(error: BaseException) -> str:

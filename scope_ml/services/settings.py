@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scope_ml.core.configuration import option
+from scope_ml.services.fritz.settings import FritzConfig
 from scope_ml.services.irsa.settings import IrsaConfig
 from scope_ml.services.kowalski.settings import KowalskiConfig
 
-__all__ = ["ServicesConfig"]
+__all__ = ["AllServicesConfig", "BrokerConfig", "ServicesConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,3 +18,19 @@ class ServicesConfig:
 
     kowalski: KowalskiConfig = option(KowalskiConfig(), doc="the survey's database")
     irsa: IrsaConfig = option(IrsaConfig(), doc="the public archive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerConfig:
+    """The service group of doors that ask Fritz alone."""
+
+    fritz: FritzConfig = option(FritzConfig(), doc="where sources are seen and voted on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllServicesConfig:
+    """The service group of doors that ask Fritz, and the survey's database or the archive."""
+
+    kowalski: KowalskiConfig = option(KowalskiConfig(), doc="the survey's database")
+    irsa: IrsaConfig = option(IrsaConfig(), doc="the public archive")
+    fritz: FritzConfig = option(FritzConfig(), doc="where sources are seen and voted on")

@@ -17,6 +17,7 @@ from scope_ml.errors import (
     ServiceError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    UnsureError,
 )
 from scope_ml.services.http import Clock, Policy, Reply, Request, send
 from scope_ml.services.http_text import checked_address, one_line, shown
@@ -264,6 +265,61 @@ def test_the_real_clock_waits_no_longer_than_told():
     assert Clock().wait(event, 0.001) is False
     event.set()
     assert Clock().wait(event, 3600.0) is True
+
+
+def test_a_change_is_asked_for_again_only_where_it_cannot_have_begun(ask, server):
+    change = {"method": "POST", "data": b"{}", "safe_to_repeat": False, "is_change": True}
+    server.answers[:] = [FAULTS["429"], FAULTS["429"], response(b"done")]
+    pauses = Pauses(chance=0.0)
+    assert ask(pauses=pauses, **change).n_tries == 3
+    server.answers[:] = [response(b"", 429, "Retry-After: 7")] * 3
+    with pytest.raises(ServiceUnavailableError, match="after 3 tries: status 429"):
+        ask(pauses=pauses, **change)
+    assert pauses.waited == [0.0, 0.0, 7.0, 7.0]
+    for status in (500, 502, 503, 504):
+        server.answers[:] = [response(b"words", status)]
+        assert ask(**change).status == status
+    for broken in (None, response(b"words")[:-2]):
+        server.heads.clear()
+        server.answers[:] = [FAULTS["429"], broken]
+        with pytest.raises(UnsureError, match=r"after 2 tries: .*; the change may have been made"):
+            ask(**change)
+        assert len(server.heads) == 2
+    server.answers[:] = [[0.5]]
+    with pytest.raises(UnsureError, match=r"silent for 0\.1 s; the change may"):
+        ask(Policy(read_s=0.1), **change)
+
+
+def test_a_change_that_never_reached_the_service_was_not_made(session):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for url in (f"http://127.0.0.1:{port}/x", "http://no-such-host.invalid/x"):
+        for repeat in (False, True):
+            pauses = Pauses()
+            request = Request(url=url, method="POST", safe_to_repeat=repeat, is_change=True)
+            with pytest.raises(ServiceUnavailableError, match="after 3 tries"):
+                send(session, request, Policy(retries=2), clock=pauses.clock)
+            assert len(pauses.waited) == 2
+
+
+def test_a_change_that_may_be_repeated_is_unsure_if_any_try_was(ask, server):
+    server.answers[:] = [None, FAULTS["429"], FAULTS["429"]]
+    with pytest.raises(UnsureError, match="after 3 tries: status 429"):
+        ask(method="PUT", is_change=True)
+    server.answers[:] = [FAULTS["503"], None, response(b"done")]
+    assert ask(method="PUT", is_change=True).n_tries == 3
+
+
+def test_a_change_that_is_stopped_midway_is_unsure(ask, server):
+    stop = threading.Event()
+    server.answers[:] = [[b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\na", 0.2, b"b", 0.2]]
+    threading.Timer(0.05, stop.set).start()
+    with pytest.raises(UnsureError, match="not asked any more"):
+        ask(stop=stop, method="POST", safe_to_repeat=False, is_change=True)
+    with pytest.raises(ServiceError, match="not asked any more") as caught:
+        ask(stop=stop, method="POST", safe_to_repeat=False, is_change=True)
+    assert not isinstance(caught.value, UnsureError)
 
 
 def test_secrets_that_the_service_repeats_are_not_told_on(ask, server):
