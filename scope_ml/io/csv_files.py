@@ -5,7 +5,7 @@ A null is an empty field, an empty string is ``""`` in quotes. May import core a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,8 +38,10 @@ def csv_record(path: Path) -> bytes | None:
     return beside.read_bytes() if beside.is_file() else None
 
 
-def read_csv(path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.DataType]) -> pa.Table:
-    """Return a CSV file's table; columns without an entry in `dtypes` get the type their text suggests.
+def read_csv(
+    path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.DataType], texts: Collection[str] = ()
+) -> pa.Table:
+    """Return a CSV file's table; columns without an entry in `dtypes` get the type their text suggests, `texts` stay text.
 
     A list of whole numbers without a line of names, as SCoPe writes ids, is the column ``_id``.
 
@@ -49,8 +51,9 @@ def read_csv(path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.
         If the file is missing, empty, ragged or does not fit `dtypes`, or lacks columns.
     """
     require_file(path)
+    types = {**dtypes, **dict.fromkeys(texts, pa.string())}
     convert = pacsv.ConvertOptions(
-        column_types=dict(dtypes),
+        column_types=types,
         # Only an empty field is null: 'NA' and 'null' are strings, 'nan' is a number.
         null_values=[""],
         strings_can_be_null=True,
@@ -65,9 +68,9 @@ def read_csv(path: Path, columns: Sequence[str] | None, dtypes: Mapping[str, pa.
         if not dtypes and table.num_columns == 1 and _is_number(table.column_names[0]):
             read.column_names = [ID_COLUMN]
             table = pacsv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
-        rounded = [field.name for field in table.schema if field.name not in dtypes and _is_rounded_id(field)]
+        rounded = [field.name for field in table.schema if field.name not in types and _is_rounded_id(field)]
         if rounded:
-            convert.column_types = {**dtypes, **dict.fromkeys(rounded, pa.string())}
+            convert.column_types = {**types, **dict.fromkeys(rounded, pa.string())}
             table = pacsv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
     repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
     if repeated:

@@ -25,7 +25,7 @@ NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL
 
 
 @contextmanager
-def output_lock(folder: Path, output: Path, *, wait: bool = False) -> Iterator[None]:
+def output_lock(folder: Path, output: Path, *, wait: bool = False) -> Iterator[int]:
     """Hold the right to write `output` while the block runs.
 
     Parameters
@@ -37,6 +37,11 @@ def output_lock(folder: Path, output: Path, *, wait: bool = False) -> Iterator[N
     wait
         Wait for who holds it, instead of an error.
 
+    Yields
+    ------
+    int
+        The open file; a process that inherits it holds the lock too, also when this one is killed.
+
     Raises
     ------
     JobError
@@ -47,7 +52,7 @@ def output_lock(folder: Path, output: Path, *, wait: bool = False) -> Iterator[N
     path = folder / LOCK_FILE
     descriptor = _held(path, output, wait)
     try:
-        yield
+        yield descriptor
     finally:
         # Removed while held: who has opened it meanwhile finds out that it is not the one at this path any more.
         with suppress(OSError):

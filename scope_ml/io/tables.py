@@ -145,10 +145,13 @@ def table_columns(path: Path) -> tuple[str, ...]:
         return tuple(file.schema_arrow.names)
 
 
-def read_foreign_table(path: Path, columns: Sequence[str] | None = None, *, readable_only: bool = False) -> pa.Table:
+def read_foreign_table(
+    path: Path, columns: Sequence[str] | None = None, *, readable_only: bool = False, texts: Sequence[str] = ()
+) -> pa.Table:
     """Read a table of anybody's, with or without our record: label files, catalogues, data sets.
 
-    Integers stay integers (also with nulls); in CSV without a record the text suggests the types. Columns of pandas' HDF5
+    Integers stay integers (also with nulls); in CSV without a record the text suggests the types, but for the columns `texts`:
+    names such as 0012 are none but as they are written. Columns of pandas' HDF5
     that hold pickled objects are an error; with `readable_only` all `columns` are taken that can be read.
 
     Raises
@@ -162,9 +165,11 @@ def read_foreign_table(path: Path, columns: Sequence[str] | None = None, *, read
         available = hdf5_columns(path)
         columns = available if columns is None else [name for name in columns if name in available]
     if form == "csv":
-        if path.is_file() and csv_record(path) is not None:
+        record = csv_record(path) if path.is_file() else None
+        # What stands beside a file of others need not be a record of ours.
+        if record is not None and scope_attrs(record) is None:
             return read_table(path, columns=columns).data
-        data = read_csv(path, columns, {})
+        data = read_csv(path, columns, {}, texts)
     else:
         data, _ = read_parquet(path, columns) if form == "parquet" else read_hdf5(path, columns, None)
     return data.cast(plain_schema(data.schema, ()))

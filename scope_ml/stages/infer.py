@@ -52,6 +52,9 @@ from scope_ml.tracking.settings import TrackingConfig
 
 __all__ = ["Infer", "lock_path", "run"]
 
+#: Ending of columns with the id of the nearest object of a catalogue.
+MATCH_ID = "___id"
+
 #: Facts of the feature table that its scores keep.
 CARRIED_FACTS = ("period_search", "feature_digest")
 
@@ -232,7 +235,11 @@ def _plan(config: Infer, metadata: TableMetadata, bundles: tuple[ModelBundle, ..
     period = next((f"period_{end}" for end in ends if f"period_{end}" in available), "period")
     return _Plan(
         metadata=metadata,
-        identity=tuple(name for name in ("_id", *IDENTITY) if name in available),
+        identity=(
+            *(name for name in ("_id", *IDENTITY) if name in available),
+            # By them light curves become stars: Gaia_EDR3___id.
+            *(name for name in available if name.endswith(MATCH_ID)),
+        ),
         period=period if period in available else None,
         bundles=bundles,
         available=available,

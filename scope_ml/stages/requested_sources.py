@@ -25,7 +25,7 @@ from scope_ml.io.scope_files import read_id_folder
 from scope_ml.io.selection import Positions, Selection, nearest_positions, positions_within
 from scope_ml.io.tables import read_foreign_table, table_columns
 
-__all__ = ["Accounting", "Request", "read_request"]
+__all__ = ["Accounting", "Request", "positions_of", "read_request"]
 
 #: What columns may be called, as SCoPe and its users do; where a file has several, the first of the list counts.
 IDS = ("ztf_id", "ztfid", "ZTFID", "_id", "id")
@@ -238,6 +238,40 @@ def read_request(path: Path, *, radius_arcsec: float) -> Request:
         )
         columns |= {"ra": pa.array(ra, from_pandas=True), "dec": pa.array(dec, from_pandas=True)}
     return _request(path, pa.table(columns), radius_arcsec)
+
+
+def positions_of(data: pa.Table, path: Path) -> tuple[Floats, Floats]:
+    """Return right ascension and declination [deg] of each row, in any of the columns `RA`, `DEC` or SCoPe's `coordinates`.
+
+    Parameters
+    ----------
+    data
+        A table.
+    path
+        Where it comes from, for messages.
+
+    Returns
+    -------
+    ra, dec
+        float64 (n,), NaN where a row has none; whether they are on the sky is not checked.
+
+    Raises
+    ------
+    SchemaError
+        If it has no such columns.
+    """
+    ra_name, dec_name = (_first(options, data.column_names) for options in (RA, DEC))
+    if ra_name and dec_name:
+        ra, dec = (
+            _degrees(data[name], name, axis, path, needed=False)
+            for name, axis in zip((ra_name, dec_name), AXES, strict=True)
+        )
+        return ra, dec
+    if COORDINATES in data.column_names:
+        return _geo(data[COORDINATES], path, needed=False)
+    raise SchemaError(
+        f"{path} has no positions (ra and dec, or coordinates); it has: {', '.join(data.column_names[:12]) or 'nothing'}"
+    )
 
 
 def _request(path: Path, asked: pa.Table, radius_arcsec: float) -> Request:

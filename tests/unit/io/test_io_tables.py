@@ -431,3 +431,12 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(tmp_path, suffix, c
     gc.collect()
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
+
+
+def test_csv_beside_a_meta_json_of_others_is_read(tmp_path):
+    (tmp_path / "t.csv").write_text("id,ra\n1,2.5\n")
+    record_path(tmp_path / "t.csv").write_text('{"total": 1}')
+    assert read_foreign_table(tmp_path / "t.csv").to_pylist() == [{"id": 1, "ra": 2.5}]
+    table = read_table(tmp_path / "t.csv")
+    assert table.data.to_pylist() == [{"id": 1, "ra": 2.5}]
+    assert table.metadata.kind == "scope"

@@ -55,6 +55,16 @@ def infer(models: Path, training_tables: tuple[Path, Path], tmp_path: Path) -> C
     return call
 
 
+def test_ids_of_catalogues_come_along(
+    infer: Callable[..., Report], training_tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    features = read_table(training_tables[0])
+    ids = pa.array([None, *range(2**60 + 1, 2**60 + features.data.num_rows)], pa.int64())
+    write_table(features.data.append_column("Gaia_EDR3___id", ids), tmp_path / "f.parquet", features.metadata)
+    infer(features=str(tmp_path / "f.parquet"))
+    assert read_table(tmp_path / "predictions.parquet").data["Gaia_EDR3___id"].combine_chunks().equals(ids)
+
+
 def test_one_row_a_light_curve_with_exact_ids_and_scores(
     infer: Callable[..., Report], models: Path, training_tables: tuple[Path, Path], tmp_path: Path
 ) -> None:
