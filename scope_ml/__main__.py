@@ -22,9 +22,16 @@ DOORS = {
     "import_models": "SCoPe's own model files as bundles",
     "infer": "score a feature table with registered models",
     "classify": "stars by coordinates: light curves, features, scores, a page",
+    "select_sample": "stars worth labelling, chosen from scores",
     "report": "one HTML page about a run",
     "compare": "all classes and algorithms side by side, as a page and a table",
     "analyze_logs": "where the time of long runs went, from their logs",
+    "fritz_gcn": "light curves of Fritz's sources in the localizations of events",
+    "post_taxonomy": "our classes on Fritz: the tree, mappers, a field guide",
+    "fritz_upload": "scores to Fritz as classifications, with light curves",
+    "fritz_download": "classes, votes and periods from Fritz, a training set updated by votes",
+    "fritz_annotate": "keys of annotations on Fritz: post, update, delete",
+    "fritz_disagreements": "stars whose scores disagree: list, page, Fritz",
     "doctor": "what is installed, reachable and missing",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -31,9 +32,16 @@ REQUIRED = {
     "import_models": ["path=p", "output=o", "stats=s"],
     "infer": ["features=f", "output=o"],
     "classify": ["source.path=p", "ra=1", "dec=2"],
+    "select_sample": ["predictions=[p]", "output=o.parquet"],
+    "fritz_disagreements": ["predictions=[p]", "output=o"],
     "report": ["predictions=p", "models=m", "output=o"],
     "compare": ["models=m"],
     "analyze_logs": ["logs=[l]"],
+    "fritz_gcn": ["source.path=p", "output=o"],
+    "post_taxonomy": [],
+    "fritz_upload": ["table=t", "groups=[1]", "output=o"],
+    "fritz_download": ["groups=[1]", "output=o"],
+    "fritz_annotate": ["action=post", "obj_id=s", "origin=o", "key=k", "value=1", "groups=[1]"],
     "doctor": [],
 }
 
@@ -59,15 +67,21 @@ def composed(door: str, *words: str) -> object:
     return build(getattr(import_module(module_name), schema), values)
 
 
+def services_of(door: str) -> list[str]:
+    """The services that a door asks: others are none of its choices."""
+    lines = (packaged_conf_dir() / f"{door}.yaml").read_text()
+    return re.search(r"service: \[([\w, ]*)\]", lines)[1].split(", ")
+
+
 def choices() -> list[tuple[str, str]]:
     """Each (door, group=choice) that a door's defaults list names a group for."""
     pairs = []
     for door in DOORS:
         defaults = OmegaConf.load(packaged_conf_dir() / f"{door}.yaml").get("defaults", [])
-        groups = [str(next(iter(item))) for item in defaults if not isinstance(item, str)]
-        for group in groups:
+        for group in (str(next(iter(item))) for item in defaults if not isinstance(item, str)):
             name = group.removeprefix("optional ").strip()
-            pairs += [(door, f"{name}={path.stem}") for path in sorted((packaged_conf_dir() / name).glob("*.yaml"))]
+            there = [path.stem for path in sorted((packaged_conf_dir() / name).glob("*.yaml"))]
+            pairs += [(door, f"{name}={one}") for one in there if name != "service" or one in services_of(door)]
     return [pair for pair in pairs if pair not in REFUSED]
 
 
@@ -88,6 +102,15 @@ def test_every_option_can_be_given_without_a_plus(door: str) -> None:
     assert [key for key in lacking if key != "feature_set" and not key.startswith("class.")] == []
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_no_folder_has_the_name_of_an_option(door: str) -> None:
+    """`key=value` would be taken for a choice of the group of that name."""
+    folders = {path.name for path in packaged_conf_dir().iterdir() if path.is_dir()}
+    written = OmegaConf.load(packaged_conf_dir() / f"{door}.yaml")
+    groups = {str(next(iter(item))) for item in written.get("defaults", []) if not isinstance(item, str)}
+    assert not (folders - groups) & set(written)
+
+
 @pytest.mark.parametrize(("door", "choice"), choices(), ids=" ".join)
 def test_every_choice_of_every_group_composes(door: str, choice: str) -> None:
     given = {word.partition("=")[0] for word in REQUIRED[door]}
@@ -102,7 +125,12 @@ def test_every_choice_of_every_group_composes(door: str, choice: str) -> None:
 def test_every_file_in_conf_is_reached() -> None:
     reached = {choice.replace("=", "/") for _, choice in choices()} | set(DOORS) | {"base", "pipeline"}
     files = {str(path.relative_to(packaged_conf_dir()).with_suffix("")) for path in packaged_conf_dir().rglob("*.yaml")}
-    assert files <= reached | {"class/" + path.stem for path in (packaged_conf_dir() / "class").glob("*.yaml")}
+    # Read by `taxonomy`, not composed by a door: one file a class, the names on Fritz, what the field guide says.
+    data = {
+        f"{folder}/{path.stem}" for folder in ("class", "fritz") for path in (packaged_conf_dir() / folder).glob("*")
+    }
+    assert {"fritz/names", "fritz/field_guide"} <= data
+    assert files <= reached | data
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINES = [line for line in (ROOT / "docs/faults.md").read_text(encoding="utf-8").splitlines() if line.startswith("| B")]
+LINES = [
+    line for line in (ROOT / "docs/faults.md").read_text(encoding="utf-8").splitlines() if re.match(r"\| [BF]\d", line)
+]
 
 
 def test_all_faults_are_there():
-    assert [line.split("|")[1].strip() for line in LINES] == [f"B{number}" for number in range(1, 36)]
+    assert [line.split("|")[1].strip() for line in LINES] == [
+        *(f"B{number}" for number in range(1, 36)),
+        *(f"F{number}" for number in range(1, 23)),
+    ]
 
 
 @pytest.mark.parametrize("line", LINES, ids=[line.split("|")[1].strip() for line in LINES])

@@ -41,6 +41,19 @@ OLD = {
     " no-write-metadata batch-size",
     "combine-preds": "path-to-preds combined-preds-dirname specific-field use-config-fields dateobs merge-dnn-xgb"
     " dnn-directory xgb-directory doNotSave write-csv agg-method p-threshold",
+    "select-fritz-sample": "fields group min-class-examples select-top-n include-all-highprob-labels probability-threshold"
+    " al-directory al-filename algorithm exclude-training-sources write-csv verbose consolidation-statistic"
+    " write-consolidation-results consol-filename doAllSources read-consolidation-results doNotSave",
+    "scope-upload-classification": "file group-ids classification taxonomy-map comment start stop classification-origin"
+    " skip-phot post-survey-id survey-id-origin p-threshold match-ids use-existing-obj-id post-upvote check-labelled-box"
+    " write-obj-id result-dir result-filetag result-format replace-classifications radius-arcsec no-ml post-phot-as-comment"
+    " post-phasefolded-phot phot-dirname instrument-name",
+    "scope-download-classification": "file group-ids start merge-features features-catalog features-limit taxonomy-map"
+    " output-dir output-filename output-format get-ztf-filters impute-missing-features update-training-set"
+    " updated-training-set-prefix min-vote-diff",
+    "scope-manage-annotation": "action source group-ids origin key value",
+    "scope-download-gcn-sources": "dateobs group-ids days-range radius-arcsec save-filename",
+    "post-taxonomy": "taxonomy group-ids name version provenance",
 }
 
 #: Doors whose settings the page may name.
@@ -54,6 +67,13 @@ STAGES = (
     "get_features:GetFeatures",
     "classify:Classify",
     "analyze_logs:AnalyzeLogs",
+    "select_sample:SelectSample",
+    "fritz_upload:FritzUpload",
+    "fritz_download_options:FritzDownload",
+    "fritz_annotate:FritzAnnotate",
+    "fritz_gcn:FritzGcn",
+    "fritz_disagreements:FritzDisagreements",
+    "post_taxonomy:PostTaxonomy",
 )
 
 
@@ -65,7 +85,9 @@ def page() -> str:
 @pytest.mark.parametrize("command", OLD)
 def test_every_old_option_has_its_place(page: str, command: str) -> None:
     assert command in page
-    options = set(re.findall(r"--([\w-]+)", page))
+    # The table of its own, where it has one.
+    table = re.search(rf"^\| `{command}` \|[^|\n]*\|\n\|---\|---\|\n(?:\|.*\n)+", page, re.MULTILINE)
+    options = set(re.findall(r"--([\w-]+)", page if table is None else table[0]))
     assert not set(OLD[command].split()) - options
 
 
