@@ -35,7 +35,7 @@ from scope_ml.services.http import Clock
 from scope_ml.stages.fritz_plans import LEFT, REFUSED, PlanTable, make_plan
 from scope_ml.stages.fritz_receipts import plan_text, write_json, write_receipt
 
-__all__ = ["ChangesOptions", "run_changes"]
+__all__ = ["ChangesOptions", "FindOptions", "run_changes"]
 
 
 #: Statuses of a receipt's rows, as they are shown.
@@ -57,6 +57,21 @@ class ChangesOptions:
         at_least=0.0,
     )
     check: bool = option(True, machine=True, doc="look at every changed source once more at the end")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindOptions:
+    """How sources of a table are found on Fritz."""
+
+    radius_arcsec: float = option(
+        2.0,
+        unit="arcsec",
+        doc="how far a source of Fritz, or a light curve, may be",
+        more_than=0,
+        at_most=60,
+        machine=True,
+    )
+    use_existing_obj_id: bool = option(False, doc="by the table's column obj_id, where it has a name", machine=True)
 
 
 def run_changes(

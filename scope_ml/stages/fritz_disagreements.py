@@ -38,7 +38,7 @@ from scope_ml.stages.disagreement_wanted import (
     uploadable,
     wanted_sources,
 )
-from scope_ml.stages.fritz_changes import ChangesOptions, run_changes
+from scope_ml.stages.fritz_changes import ChangesOptions, FindOptions, run_changes
 from scope_ml.stages.known_tables import left_out
 from scope_ml.stages.score_tables import read_scores, with_catalogue_columns
 from scope_ml.stages.upload_photometry import StarPoints, UploadSource, fetch_points
@@ -46,7 +46,7 @@ from scope_ml.stages.upload_table import UploadRows
 from scope_ml.stages.upload_wanted import PostedPhotometry, Target
 from scope_ml.taxonomy.classes import load_classes, packaged_conf_dir
 
-__all__ = ["DisagreementFind", "FritzDisagreements", "PairOptions", "PairedStarsOptions", "run"]
+__all__ = ["FritzDisagreements", "PairOptions", "PairedStarsOptions", "run"]
 
 STAGE = "fritz_disagreements"
 
@@ -77,21 +77,6 @@ class PairedStarsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DisagreementFind:
-    """How sources are found on Fritz."""
-
-    radius_arcsec: float = option(
-        2.0,
-        unit="arcsec",
-        doc="how far a source of Fritz, or a light curve, may be",
-        more_than=0,
-        at_most=60,
-        machine=True,
-    )
-    use_existing_obj_id: bool = option(False, doc="by obj_id of the tables, where they have it", machine=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class FritzDisagreements(ChangesOptions):
     """Options of the stage."""
 
@@ -117,7 +102,7 @@ class FritzDisagreements(ChangesOptions):
         None, machine=True, doc="groups on Fritz, by id or name; null: nothing is uploaded"
     )
     origin: str | None = option(None, machine=True, doc="of the annotation; null: ML_dnn_xgb_ and digits of the models")
-    find: DisagreementFind = option(DisagreementFind(), doc="how sources are found")
+    find: FindOptions = option(FindOptions(), doc="how sources are found")
     source: UploadSource = option(UploadSource(), doc="where light curves come from")
     photometry: PostedPhotometry = option(PostedPhotometry(), doc="points of the light curves")
     survey: Survey = option(Survey(), doc="what the survey calls its collections", machine=True)

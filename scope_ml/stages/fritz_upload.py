@@ -25,7 +25,7 @@ from scope_ml.services.fritz.rules import Rules
 from scope_ml.services.fritz.taxonomies import Resolved, TaxonomyChoices, resolve
 from scope_ml.services.http import Clock
 from scope_ml.services.settings import AllServicesConfig
-from scope_ml.stages.fritz_changes import ChangesOptions, run_changes
+from scope_ml.stages.fritz_changes import ChangesOptions, FindOptions, run_changes
 from scope_ml.stages.upload_classes import chosen_mapper, model_facts
 from scope_ml.stages.upload_names import NamesOptions, write_names
 from scope_ml.stages.upload_photometry import StarPoints, UploadSource, fetch_points
@@ -42,7 +42,7 @@ from scope_ml.stages.upload_wanted import (
 )
 from scope_ml.taxonomy.fritz_mappers import Mapper
 
-__all__ = ["FindOptions", "FritzUpload", "RowsOptions", "run"]
+__all__ = ["FritzUpload", "RowsOptions", "UploadFind", "run"]
 
 STAGE = "fritz_upload"
 
@@ -81,18 +81,9 @@ class RowsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindOptions:
-    """How sources are found on Fritz."""
+class UploadFind(FindOptions):
+    """How sources are found on Fritz, by survey ids too."""
 
-    radius_arcsec: float = option(
-        2.0,
-        unit="arcsec",
-        doc="how far a source of Fritz, or a light curve, may be",
-        more_than=0,
-        at_most=60,
-        machine=True,
-    )
-    use_existing_obj_id: bool = option(False, doc="by the table's column obj_id, where it has a name", machine=True)
     match_ids: bool = option(
         False, doc="a source in the radius with the row's survey id (annotation survey_id.origin) wins", machine=True
     )
@@ -129,7 +120,7 @@ class FritzUpload(ChangesOptions):
         doc="delete other classifications in the groups: origin: yours of this origin; all: everybody's",
         machine=True,
     )
-    find: FindOptions = option(FindOptions(), doc="how sources are found")
+    find: UploadFind = option(UploadFind(), doc="how sources are found")
     comment: str | None = option(None, machine=True, doc="comment for each source; {obj_id} stands for its name")
     survey_id: SurveyIds = option(SurveyIds(), doc="the annotation with the survey's id")
     photometry: PostedPhotometry = option(PostedPhotometry(), doc="points of the light curves")
