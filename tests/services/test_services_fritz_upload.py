@@ -363,10 +363,12 @@ def live(at, when, only_changes, delay):
             die()
         if is_last and when == "while":
             threading.Timer(delay, die).start()
-        answer = send(self, method, url, **words)
-        if is_last and when == "after":
-            die()
-        return answer
+        try:
+            return send(self, method, url, **words)
+        finally:
+            # Whatever came of it, a fault too.
+            if is_last and when == "after":
+                die()
 
     requests.Session.request = counted
     if not plan["values"]:
