@@ -28,9 +28,7 @@ class BrokerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllServicesConfig:
+class AllServicesConfig(ServicesConfig):
     """The service group of doors that ask Fritz, and the survey's database or the archive."""
 
-    kowalski: KowalskiConfig = option(KowalskiConfig(), doc="the survey's database")
-    irsa: IrsaConfig = option(IrsaConfig(), doc="the public archive")
     fritz: FritzConfig = option(FritzConfig(), doc="where sources are seen and voted on")

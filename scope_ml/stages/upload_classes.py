@@ -85,7 +85,8 @@ def _mapper(mapper: str | None, names: FritzNames, columns: Sequence[str]) -> Ma
     if mapper is None:
         return mapper_of(names.taxonomy, columns, names=names)
     if mapper in names.old_files:
-        return old_mapper(mapper, names)
+        # The numbers in SCoPe's files are those of one service; which they are here is found by name.
+        return old_mapper(mapper, names).without_ids()
     if not mapper.lower().endswith(".json"):
         raise ConfigError(
             f"mapper={mapper} is neither one of {', '.join(names.old_files)} nor a .json file{suggest(mapper, names.old_files)}",

@@ -121,20 +121,6 @@ class FritzNames:
         """Return the tag (or `NONVAR`) of each label on Fritz."""
         return MappingProxyType({name.label: tag for tag, name in self.names.items() if name is not None})
 
-    def tag_of(self, label: str) -> str:
-        """Return the tag of a label on Fritz, as it is written there.
-
-        Raises
-        ------
-        ConfigError
-            If no class has it; near names are told.
-        """
-        if label not in self.labels:
-            raise ConfigError(
-                f"no class is called '{label}' on Fritz{suggest(label, self.labels)}", key="classification"
-            )
-        return self.labels[label]
-
     def word(self, column: str, algorithms: Collection[str] = ALGORITHMS) -> str | None:
         """Return the tag that a column is about: ``<tag>``, ``<tag>_<algorithm>``, the label or an alias; else None."""
         stems = [column, *(column.removesuffix(f"_{name}") for name in algorithms if column.endswith(f"_{name}"))]

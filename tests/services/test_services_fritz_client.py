@@ -35,7 +35,8 @@ from scope_ml.services.fritz.classifications import (
 from scope_ml.services.fritz.client import FritzClient
 from scope_ml.services.fritz.comments import Attachment, comments_of, post_comment
 from scope_ml.services.fritz.directory import Directory
-from scope_ml.services.fritz.photometry import NewPhotometry, missing_photometry, photometry_of, put_photometry
+from scope_ml.services.fritz.photometry import NewPhotometry, photometry_of, put_photometry
+from scope_ml.services.fritz.points import missing_points
 from scope_ml.services.fritz.rights import PROBES, check_rights
 from scope_ml.services.fritz.settings import FritzConfig
 from scope_ml.services.fritz.sources import (
@@ -160,7 +161,7 @@ def test_photometry_in_pieces_and_again(skyportal, fritz, monkeypatch):
         group_ids=(group,),
         origin="ours",
     )
-    assert missing_photometry(points, photometry_of(fritz, NAME), [group]) == points.some(range(100))
+    assert missing_points(points, photometry_of(fritz, NAME), [group]) == (points.some(range(100)), ())
     began = skyportal.n_requests
     ids = put_photometry(fritz, points)
     assert paths(skyportal, began) == ["PUT photometry"] * 3
@@ -170,9 +171,9 @@ def test_photometry_in_pieces_and_again(skyportal, fritz, monkeypatch):
     assert {one.id: (one.mjd, one.filter, one.origin) for one in there} == {
         number: (mjd, band, "ours") for number, mjd, band in zip(ids, points.mjd, points.filter, strict=True)
     }
-    assert missing_photometry(points, there, [group]) is None
-    assert len(missing_photometry(points, there[:60], [group])) == 40
-    assert len(missing_photometry(points, there, [group, skyportal.groups["Follow-up"]])) == 100
+    assert missing_points(points, there, [group]) == (None, ids)
+    assert len(missing_points(points, there[:60], [group])[0]) == 40
+    assert len(missing_points(points, there, [group, skyportal.groups["Follow-up"]])[0]) == 100
 
 
 def test_all_sources_of_several_groups_page_by_page(skyportal):

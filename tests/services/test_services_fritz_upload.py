@@ -288,14 +288,26 @@ def test_all_that_fritz_lacks_is_told_at_once(skyportal: Any, stars: Path) -> No
         ({"p_threshold": 1.0}, EmptySelectionError, "no source of"),
         ({"fritz": {"token_env": "NO_SUCH_VARIABLE"}}, CredentialError, "NO_SUCH_VARIABLE"),
         ({"classifications": ["sin"]}, ConfigError, "no column or class 'sin'"),
-        ({"mapper": "fritz", "classifications": ["vnv"]}, ConfigError, "1017"),
+        ({"mapper": "numbers.json", "classifications": ["vnv"]}, ConfigError, "1017"),
     ],
 )
-def test_one_thing_that_is_wrong_is_one_line(skyportal: Any, stars: Path, given: Any, error: Any, words: str) -> None:
+def test_one_thing_that_is_wrong_is_one_line(
+    skyportal: Any, stars: Path, given: Any, error: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stars)
+    numbers = {"vnv": {"fritz_label": "variable", "taxonomy_id": 1017}}
+    Path("numbers.json").write_text(json.dumps(numbers), encoding="utf-8")
     with pytest.raises(error, match=words) as caught:
         upload(skyportal, stars, apply=True, **given)
     assert "\n" not in str(caught.value)
     assert skyportal.state()["sources"] == {}
+
+
+def test_mappers_of_scope_find_their_numbers_by_name(skyportal: Any, stars: Path) -> None:
+    upload(skyportal, stars, apply=True, mapper="fritz", classifications=["vnv"])
+    posted = [one for source in skyportal.state()["sources"].values() for one in source["classifications"]]
+    assert posted
+    assert {one["classification"] for one in posted} == {"variable"}
 
 
 def test_only_rights_that_are_needed_are_asked_for(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -14,13 +14,10 @@ from scope_ml.services.fritz.client import Fritz
 from scope_ml.services.fritz.paths import api_path
 from scope_ml.services.fritz.records import Point, rows_of
 
-__all__ = ["LARGEST_PIECE", "NewPhotometry", "missing_photometry", "photometry_of", "put_photometry"]
+__all__ = ["LARGEST_PIECE", "NewPhotometry", "photometry_of", "put_photometry"]
 
 #: Points that the service takes in one request.
 LARGEST_PIECE = 10_000
-
-#: Magnitudes that are no further apart are the same [mag].
-ROUNDING_MAG = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,35 +141,3 @@ def photometry_of(fritz: Fritz, obj_id: str) -> tuple[Point, ...]:
     """
     data = fritz.get(api_path("sources", obj_id, "photometry"), {"format": "mag", "magsys": "ab"})
     return tuple(Point.from_json(row) for row in rows_of(data, "points"))
-
-
-def missing_photometry(
-    wanted: NewPhotometry, there: Sequence[Point], group_ids: Collection[int]
-) -> NewPhotometry | None:
-    """Return the wanted points that are not there, or not shared with all of some groups; None if there is none.
-
-    A point is there as the service sees it: the same instrument, origin, time, magnitude and error; its filter does not
-    count. The service keeps fluxes, so that magnitudes come back with roundings.
-
-    Parameters
-    ----------
-    wanted, there
-        Points that should be there, and those of `photometry_of`.
-    group_ids
-        Who should see them.
-    """
-    known: dict[float, list[Point]] = {}
-    for point in there:
-        is_ours = point.instrument_id == wanted.instrument_id and (point.origin or "") == (wanted.origin or "")
-        if is_ours and set(group_ids) <= set(point.group_ids):
-            known.setdefault(point.mjd, []).append(point)
-    rows = [
-        row
-        for row, (mjd, mag, magerr) in enumerate(zip(wanted.mjd, wanted.mag, wanted.magerr, strict=True))
-        if not any(_same(point.mag, mag) and _same(point.magerr, magerr) for point in known.get(float(mjd), ()))
-    ]
-    return wanted.some(rows) if rows else None
-
-
-def _same(there: float | None, wanted: float) -> bool:
-    return there is not None and abs(there - wanted) <= ROUNDING_MAG

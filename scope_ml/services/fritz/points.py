@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from scope_ml.services.fritz.photometry import NewPhotometry
@@ -13,9 +12,6 @@ __all__ = ["missing_points"]
 
 #: Decimals of times [d] and magnitudes [mag] to which two points are compared: 0.1 s, and less than any error.
 TIME_DECIMALS, MAG_DECIMALS = 6, 4
-
-#: Columns of `NewPhotometry` that may have one value for all points.
-PER_POINT = ("mjd", "mag", "magerr", "filter", "limiting_mag", "ra", "dec")
 
 
 def missing_points(
@@ -42,13 +38,7 @@ def missing_points(
             ids.append(number)
     if not kept:
         return None, tuple(ids)
-    columns = {name: getattr(wanted, name) for name in PER_POINT}
-    chosen: dict[str, Any] = {
-        name: [column[at] for at in kept]
-        for name, column in columns.items()
-        if column is not None and _is_column(column)
-    }
-    return replace(wanted, **chosen), tuple(ids)
+    return wanted.some(kept), tuple(ids)
 
 
 def _names(mjd: float, band: str, mag: float | None) -> set[tuple[Any, ...]]:
@@ -57,7 +47,3 @@ def _names(mjd: float, band: str, mag: float | None) -> set[tuple[Any, ...]]:
     if mag is not None:
         names.add((time, round(float(mag), MAG_DECIMALS)))
     return names
-
-
-def _is_column(value: float | Sequence[Any]) -> bool:
-    return not isinstance(value, (int, float))

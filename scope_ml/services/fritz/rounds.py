@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import TypeVar
 
@@ -55,61 +56,59 @@ def go_round(
     running: dict[Future[float | None], Job] = {}
     numbers, more = count(), iter(jobs)
     is_more = True
-    with ThreadPoolExecutor(connections, thread_name_prefix="fritz") as pool:
-        try:
-            while is_more or waiting or running:
-                while len(running) < connections:
-                    job = _due(waiting, clock)
-                    if job is None and is_more:
-                        job = next(more, None)
-                        is_more = job is not None
-                    if job is None:
-                        break
-                    running[pool.submit(work, job)] = job
-                if not running:
-                    if waiting:
-                        clock.wait(stop, max(0.0, waiting[0][0] - clock.now()))
-                    continue
-                finished, _ = wait(running, timeout=LOOK_S if waiting else None, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    job = running.pop(future)
-                    later = future.result()
-                    if later is None:
-                        done(1)
-                    else:
-                        heapq.heappush(waiting, (later, next(numbers), job))
-        except BaseException as error:
-            _end(error, stop)
-            raise
+    with ThreadPoolExecutor(connections, thread_name_prefix="fritz") as pool, _stopping(stop):
+        while is_more or waiting or running:
+            while len(running) < connections:
+                job = _due(waiting, clock)
+                if job is None and is_more:
+                    job = next(more, None)
+                    is_more = job is not None
+                if job is None:
+                    break
+                running[pool.submit(work, job)] = job
+            if not running:
+                if waiting:
+                    clock.wait(stop, max(0.0, waiting[0][0] - clock.now()))
+                continue
+            finished, _ = wait(running, timeout=LOOK_S if waiting else None, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job = running.pop(future)
+                later = future.result()
+                if later is None:
+                    done(1)
+                else:
+                    heapq.heappush(waiting, (later, next(numbers), job))
 
 
 def in_order(
     jobs: Iterable[Job], work: Callable[[Job], Result], *, connections: int, stop: threading.Event
 ) -> Iterator[Result]:
     """Yield the results of `work` in the order of the jobs, some at a time; few of them are held."""
-    with ThreadPoolExecutor(connections, thread_name_prefix="fritz") as pool:
-        ahead: list[Future[Result]] = []
-        try:
-            for job in jobs:
-                ahead.append(pool.submit(work, job))
-                if len(ahead) >= AHEAD * connections:
-                    yield ahead.pop(0).result()
-            while ahead:
+    ahead: list[Future[Result]] = []
+    with ThreadPoolExecutor(connections, thread_name_prefix="fritz") as pool, ExitStack() as undone, _stopping(stop):
+        undone.callback(lambda: [future.cancel() for future in ahead])
+        for job in jobs:
+            ahead.append(pool.submit(work, job))
+            if len(ahead) >= AHEAD * connections:
                 yield ahead.pop(0).result()
-        except BaseException as error:
-            _end(error, stop)
-            for future in ahead:
-                future.cancel()
+        while ahead:
+            yield ahead.pop(0).result()
+
+
+@contextmanager
+def _stopping(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` if the block ends before its time."""
+    with ExitStack() as unless_done:
+        unless_done.callback(stop.set)
+        try:
+            yield
+        except KeyboardInterrupt:
+            # An answer that is on its way is worth the wait: without it nobody knows what was done.
+            _log.warning(
+                "stopping, when what is under way has been answered, or has had no answer for service.fritz.timeout_s"
+            )
             raise
-
-
-def _end(error: BaseException, stop: threading.Event) -> None:
-    stop.set()
-    if isinstance(error, KeyboardInterrupt):
-        # An answer that is on its way is worth the wait: without it nobody knows what was done.
-        _log.warning(
-            "stopping, when what is under way has been answered, or has had no answer for service.fritz.timeout_s"
-        )
+        unless_done.pop_all()
 
 
 def _due(waiting: list[tuple[float, int, Job]], clock: Clock) -> Job | None:

@@ -21,7 +21,8 @@ from scope_ml.services.fritz.annotations import annotations_of, post_annotation
 from scope_ml.services.fritz.classifications import NewClassification, delete_classification, post_classifications
 from scope_ml.services.fritz.comments import Attachment, post_comment
 from scope_ml.services.fritz.directory import Directory
-from scope_ml.services.fritz.photometry import NewPhotometry, missing_photometry, put_photometry
+from scope_ml.services.fritz.photometry import NewPhotometry, put_photometry
+from scope_ml.services.fritz.points import missing_points
 from scope_ml.services.fritz.records import Point
 from scope_ml.services.fritz.rights import PROBES, check_rights
 from scope_ml.services.fritz.sources import (
@@ -316,19 +317,19 @@ def test_no_points_are_no_request_and_missing_ids_are_unsure():
         ({"mag": 18.0 + 1e-9, "filter": "ztfr"}, False),
         ({"group_ids": (1, 2)}, False),
         ({"group_ids": (2,)}, True),
-        ({"mag": 18.01}, True),
-        ({"mag": None}, True),
-        ({"magerr": 0.2}, True),
+        ({"mag": 18.01}, False),
+        ({"mag": 18.01, "filter": "ztfr"}, True),
+        ({"mag": None, "filter": "ztfr"}, True),
         ({"mjd": 1.1}, True),
         ({"instrument_id": 5}, True),
-        ({"origin": "o"}, True),
+        ({"origin": "o"}, False),
     ],
 )
 def test_points_that_are_there_are_not_missing(there, is_missing):
     wanted = NewPhotometry(obj_id="Z", instrument_id=4, **POINT)
     point = {"id": 1, "mjd": 1.0, "mag": 18.0, "magerr": 0.1, "limiting_mag": 23.9, "filter": "ztfg"}
     point |= {"instrument_id": 4, "group_ids": (1,)} | there
-    found = missing_photometry(wanted, [Point(**point)], (1,))
+    found, _ = missing_points(wanted, [Point(**point)], (1,))
     assert (found == wanted) if is_missing else (found is None)
 
 

@@ -136,9 +136,8 @@ def test_not_uploaded_columns_are_written_as_none(names: FritzNames) -> None:
 def test_case_is_never_folded(names: FritzNames) -> None:
     mapper = mapper_of(names.taxonomy, ["e", "bis"], names=names)
     assert (mapper.inverse["eclipsing"].tag, mapper.inverse["Eclipsing"].tag) == ("e", "bis")
-    assert (names.tag_of("eclipsing"), names.tag_of("Eclipsing")) == ("e", "bis")
-    with pytest.raises(ConfigError, match="no class is called 'rr lyrae' on Fritz; did you mean 'RR Lyrae'"):
-        names.tag_of("rr lyrae")
+    assert (names.labels["eclipsing"], names.labels["Eclipsing"]) == ("e", "bis")
+    assert "rr lyrae" not in names.labels
     assert "ECLIPSING" not in mapper.inverse
     assert mapper_of(names.taxonomy, ["E", "RRLYR", "Vnv"], names=names).classes == ()
 
@@ -242,7 +241,7 @@ def test_own_classes_are_called_by_their_label_or_as_their_folder_says(names: Fr
     named = with_own(
         names, own_folder(tmp_path / "named", "names:\n  gdor: {label: Gamma Doradus, tree: ontological}\n")
     )
-    assert named.tag_of("Gamma Doradus") == "gdor"
+    assert named.labels["Gamma Doradus"] == "gdor"
     assert mapper_of(named.taxonomy, ["gdor_xgb"], names=named)["gdor_xgb"].label == "Gamma Doradus"
     left_out = with_own(names, own_folder(tmp_path / "out", "names:\n  gdor: null\n"))
     assert left_out["gdor"] is None
