@@ -32,6 +32,9 @@ test: $(READY) ## run the tests, on two to four cores
 test-slow: $(READY) ## run the long tests too
 	@$(BIN)/python -m pytest -m "not gpu and not slurm"
 
+test-slurm: $(READY) ## run the tests that start a Slurm here: as root, with Debian's slurm-wlm and munge
+	@$(BIN)/python -m pytest -m slurm tests/slurm
+
 test-gpu: $(READY) ## run the tests that need an NVIDIA GPU, after pip install 'scope_ml[gpu]'
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/python -m pytest -m gpu tests/gpu
 
@@ -44,11 +47,14 @@ check: $(READY) ## format, lint, types, floors
 benchmark: $(READY) ## run the pipeline on real light curves in SCOPE_BENCHMARK_DATA
 	@$(BIN)/python pipelines/benchmark/benchmark.py
 
+release-data: $(READY) ## pack the results of make repro as a data release
+	@$(BIN)/python pipelines/release.py results
+
 ui: $(READY) ## open the MLflow UI on http://127.0.0.1:5000
 	@$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 # What everybody installs: not the GPU's libraries, nor the peers that benchmarks are timed beside.
-EXTRAS := train tracking pipeline tune services testing cesium lightcurve hats dev
+EXTRAS := train tracking pipeline tune services testing cesium lightcurve hats dask dev
 
 lock: $(READY) ## renew the hashed locks from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(addprefix --extra ,$(EXTRAS)) pyproject.toml -o requirements.lock
@@ -57,4 +63,4 @@ lock: $(READY) ## renew the hashed locks from pyproject.toml
 clean: ## remove results and local state of runs (keeps .venv)
 	@rm -rf results outputs mlruns mlflow.db .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help setup repro test test-slow test-gpu check benchmark ui lock clean
+.PHONY: help setup repro test test-slow test-slurm test-gpu check benchmark release-data ui lock clean

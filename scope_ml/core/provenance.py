@@ -52,12 +52,13 @@ def code_version() -> str:
 
 @cache
 def code_digest(*packages: str) -> str:
-    """Return one digest of the sources of packages of scope_ml, such as ``code_digest("kernels", "features")``.
+    """Return one digest of the sources of packages of scope_ml, or of some files: ``code_digest("kernels", "io/c*.py")``.
 
     It belongs into the key of everything that is kept to be gone on with: parts made by other code are not.
     """
     root = Path(__file__).resolve().parents[1]
-    return digest_paths([path for package in packages for path in (root / package).rglob("*.py")], root)
+    patterns = [name if name.endswith(".py") else f"{name}/**/*.py" for name in packages]
+    return digest_paths([path for pattern in patterns for path in root.glob(pattern)], root)
 
 
 @cache

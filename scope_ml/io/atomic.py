@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 from scope_ml.core.machine import is_running
 from scope_ml.errors import OutputError
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "check_writable", "clear_leftovers"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "check_writable", "clear_leftovers", "hidden_sibling"]
 
 #: Ending of unfinished files; they are hidden too, so that no reader of a folder takes them for data.
 TEMPORARY_SUFFIX = ".tmp"
@@ -60,10 +62,18 @@ def check_writable(*finals: Path) -> None:
         _reserved(Path(final)).unlink()
 
 
+def hidden_sibling(final: Path, ending: str = TEMPORARY_SUFFIX) -> Path:
+    """Return a new hidden name beside `final` for what is not finished; it says which process of which machine writes it."""
+    return final.parent / f".{final.name}.{_host()}.{os.getpid()}-{secrets.token_hex(4)}{ending}"
+
+
 def clear_leftovers(final: Path) -> None:
-    """Remove what killed processes left beside `final`: hidden ``.<name>.<pid>-...`` files and folders."""
-    for path in final.parent.glob(f".{glob.escape(final.name)}.*-*"):
-        pid = path.name.removeprefix(f".{final.name}.").partition("-")[0]
+    """Remove what killed processes of this machine left beside `final` under names of `hidden_sibling`.
+
+    On a disk that machines share, only the other machine knows which of its processes are alive.
+    """
+    for path in final.parent.glob(f".{glob.escape(final.name)}.{_host()}.*-*"):
+        pid = path.name.removeprefix(f".{final.name}.{_host()}.").partition("-")[0]
         if not pid.isdigit() or is_running(int(pid)):
             continue
         if path.is_dir():
@@ -73,12 +83,17 @@ def clear_leftovers(final: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def _host() -> str:
+    """Return this machine's name as a part of a file's name: short, without dots."""
+    return re.sub(r"\W", "_", socket.gethostname())[:24]
+
+
 def _reserved(final: Path) -> Path:
     """Make an empty temporary file beside `final`."""
     if final.is_dir():
         raise OutputError(f"cannot write {final}: it is a folder; give the name of a file")
     clear_leftovers(final)
-    temporary = final.parent / f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    temporary = hidden_sibling(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         # Made here, so that an unwritable folder is found before hours of work go into the file.

@@ -1,39 +1,28 @@
 """The crew of a training sweep: worker processes, or this process alone where there is nothing to share out.
 
 A worker is started once, imports once and takes unit after unit. When it dies, its unit is tried once more, model by model
-and with nothing else running, and then given up. May import `sweep_worker`, `sweep_units` and below.
+and with nothing else running, and then given up. May import `sweep_units`, compute and what lies below.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from heapq import heappop, heappush
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
 
+from scope_ml.compute.processes import READY, WorkerProcess, program, thread_limits
 from scope_ml.core.machine import usable_cores
 from scope_ml.errors import JobError
 from scope_ml.stages.sweep_units import Outcome, Unit, WorkData, work
-from scope_ml.stages.sweep_worker import READY
 
 __all__ = ["Crew", "ThisProcess", "Workers", "open_workers"]
 
-#: What a worker runs: the parent's own search path, so that it finds the same package however that was found.
-PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from scope_ml.stages.sweep_worker import main; main(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))"
-)
-
-#: Libraries that would otherwise start a thread per core in every worker.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+#: What a worker runs.
+PROGRAM = program("scope_ml.stages.sweep_worker:main")
 
 
 class Crew(Protocol):
@@ -81,41 +70,17 @@ class ThisProcess:
         return not self._queue
 
 
-class _Worker:
-    """One process and this end of its pipe."""
+class _Worker(WorkerProcess):
+    """A process, and the unit that it has."""
 
     def __init__(self, folder: Path, number: int, n_threads: int) -> None:
-        ours, theirs = socket.socketpair()
-        self.said = folder / f"worker-{number}.txt"
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(n_threads)) | {"OMP_WAIT_POLICY": "PASSIVE"}
-        command = [sys.executable, "-c", PROGRAM, json.dumps(sys.path), str(theirs.fileno()), str(folder)]
-        with theirs, self.said.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [*command, str(n_threads)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                env=environment,
-            )
-        self.connection = Connection(ours.detach())
+        super().__init__(
+            PROGRAM,
+            [str(folder), str(n_threads)],
+            said=folder / f"worker-{number}.txt",
+            environment=thread_limits(n_threads),
+        )
         self.unit: Unit | None = None
-        self.is_ready = False
-
-    def death(self) -> str:
-        """Return what is known of how the process ended."""
-        code = self.process.wait()
-        if code < 0:
-            hint = "; the memory may have run out" if -code == signal.SIGKILL else ""
-            return f"the process that trained it was ended by {signal.Signals(-code).name}{hint}"
-        lines = self.said.read_text(errors="replace").strip().splitlines()
-        return f"the process that trained it ended with code {code}: {lines[-1] if lines else 'it said nothing'}"
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self.connection.close()
-        self.process.kill()
-        self.process.wait()
 
 
 class Workers:
@@ -196,12 +161,11 @@ class Workers:
 
     def _give(self, worker: _Worker, unit: Unit) -> None:
         worker.unit = unit
-        with suppress(OSError):  # it died just now, which `outcomes` finds out
-            worker.connection.send_bytes(unit.to_json().encode())
+        worker.send(unit.to_json().encode())
 
     def _mourn(self, worker: _Worker) -> Sequence[Outcome]:
         """Put another worker in the place of one that died; its unit is tried once more, or given up."""
-        reason = worker.death()
+        reason = worker.death("trained it")
         if not worker.is_ready:
             raise JobError(f"a worker process could not start: {reason}")
         place = self._workers.index(worker)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from scope_ml.core.protocols import Progress
 from scope_ml.core.report import Report
 from scope_ml.stages.sweep_report import group_report
-from scope_ml.stages.train_sweep import dry, train_all
+from scope_ml.stages.train_sweep import dry, run_sweep, train_all
 from scope_ml.stages.training_options import FeatureSetChoice, Train
 
 __all__ = ["FeatureSetChoice", "Train", "run"]
@@ -28,6 +28,8 @@ def run(config: Train, *, progress: Progress) -> Report:
     ScopeError
         As the readers of the data, the tracker and the registry raise; or the training, if no seed could be trained.
     """
+    if config.executor.kind != "local":
+        return run_sweep([config], progress=progress)
     began = time.monotonic()
     with dry([config]) as effective:
         sweep = train_all(effective, progress=progress)

@@ -23,6 +23,7 @@ from scope_ml.core.report import Report
 from scope_ml.errors import ConfigError, ModelError, ScopeError
 from scope_ml.io.atomic import check_writable
 from scope_ml.networks.backends import open_backend
+from scope_ml.stages.distributed_run import run_distributed
 from scope_ml.stages.sweep_division import units
 from scope_ml.stages.sweep_plan import ON_DEVICE, Group, Model, kept_record, plan
 from scope_ml.stages.sweep_recording import Made, Recorder
@@ -61,6 +62,10 @@ def run_sweep(configs: Sequence[Train], *, progress: Progress) -> Report:
     ScopeError
         If nothing can be trained at all: a configuration is wrong, the data cannot be read, MLflow cannot be opened.
     """
+    if configs and any(config.executor.kind != "local" for config in configs):
+        if any(config.executor != configs[0].executor for config in configs):
+            raise ConfigError("the jobs of a sweep are done by one executor; give one executor=...", key="executor")
+        return run_distributed("train", tuple(configs), progress=progress)
     began = time.monotonic()
     with dry(configs) as effective:
         sweep = train_all(effective, progress=progress)
@@ -70,8 +75,24 @@ def run_sweep(configs: Sequence[Train], *, progress: Progress) -> Report:
     return report
 
 
-def train_all(configs: Sequence[Train], *, progress: Progress) -> Sweep:
-    """Train what `configs` ask for and return what became of each model; see `run_sweep`."""
+def train_all(
+    configs: Sequence[Train],
+    *,
+    progress: Progress,
+    library: TrainingLibrary | None = None,
+    crew_instead: Crew | None = None,
+) -> Sweep:
+    """Train what `configs` ask for and return what became of each model; see `run_sweep`.
+
+    Parameters
+    ----------
+    configs, progress
+        As `run_sweep` has them.
+    library
+        Data that was read and prepared before; None reads it.
+    crew_instead
+        Who is given what is not there yet, in the place of processes of this machine.
+    """
     if not configs:
         raise ConfigError(
             "there is nothing to train: no class is named, or no tag fits the glob; give class=...", key="class"
@@ -87,13 +108,15 @@ def train_all(configs: Sequence[Train], *, progress: Progress) -> Sweep:
     with ExitStack() as stack:
         stack.callback(progress.finish)
         stack.enter_context(_no_empty_folders(configs))
-        library = TrainingLibrary()
-        workers = _workers(configs, stack)
+        library = library or TrainingLibrary()
+        workers = _workers(configs, stack) if crew_instead is None else None
         groups = plan(configs, library, writable=lambda folder: check_writable(folder / REPORT_FILE))
         _refuse_hopeless(groups)
         n_models = sum(len(group.everything) for group in groups)
         crew: Crew
-        if workers is None:
+        if crew_instead is not None:
+            crew = crew_instead
+        elif workers is None:
             crew = ThisProcess({one.name: one for one in library.prepared}, first.machine.n_workers)
         else:
             folder, crew = workers

@@ -1,6 +1,6 @@
 """What `train` is told: the options of one class and algorithm, and the names of what it writes.
 
-May import `models`, `tracking` and below.
+May import compute's settings, `models`, `tracking` and below.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scope_ml.compute.settings import ExecutorConfig
 from scope_ml.core.configuration import option
 from scope_ml.core.machine import Machine
 from scope_ml.datasets.assemble import DatasetConfig
@@ -67,6 +68,9 @@ class Train:
     )
     plots: bool = option(True, machine=True, doc="draw ROC, precision-recall and confusion plots for the run")
     machine: Machine = option(Machine(), doc="worker processes; networks train on the GPU with device=gpu only")
+    executor: ExecutorConfig = option(
+        ExecutorConfig(), machine=True, doc="who trains; local: as many processes as machine.workers says"
+    )
     class_folders: str | tuple[str, ...] = option(
         (), machine=True, doc="configuration folders whose class/<tag>.yaml add classes of your own"
     )

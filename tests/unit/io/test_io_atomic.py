@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from scope_ml.errors import OutputError
-from scope_ml.io.atomic import atomic_path, check_writable
+from scope_ml.io.atomic import atomic_path, check_writable, hidden_sibling
 
 
 def names(folder):
@@ -80,3 +81,18 @@ def test_unwritable_outputs_are_found_before_the_work(tmp_path):
     with pytest.raises(OutputError, match="new: it is a folder"):
         check_writable(tmp_path / "new")
     assert names(tmp_path) == ["file", "new"]
+
+
+def test_leftovers_of_dead_processes_of_this_machine_go_and_no_others(tmp_path, monkeypatch):
+    final = tmp_path / "table.csv"
+    with monkeypatch.context() as context:
+        context.setattr("os.getpid", lambda: 999_999_999)
+        dead = hidden_sibling(final)
+        context.setattr("socket.gethostname", lambda: "node-17.cluster.example")
+        elsewhere = hidden_sibling(final)
+    living = hidden_sibling(final)
+    for path in (dead, elsewhere, living):
+        path.write_text("half")
+    check_writable(final)
+    assert names(tmp_path) == sorted([elsewhere.name, living.name])
+    assert Path(elsewhere).name.startswith(".table.csv.node_17_cluster_example.999999999-")
