@@ -1,8 +1,10 @@
 """Turn light curves into a feature table: clean, search periods, measure.
 
-Kept light curves go to OUTPUT, dropped ones with their reason to OUTPUT.dropped.parquet, counts to
-OUTPUT.report.json, how the run went to OUTPUT.log.jsonl. With target=field or quadrant_list OUTPUT is a folder with one
-table a quadrant. A killed run goes on where it was; finished quadrants are not made again.
+Kept light curves go to OUTPUT, dropped ones with their reason to OUTPUT.dropped.parquet, digests of all to
+OUTPUT.light_curves.parquet, counts to OUTPUT.report.json, how the run went to OUTPUT.log.jsonl. With target=field or
+quadrant_list OUTPUT is a folder with one table a quadrant, made by processes here, by Slurm or by Dask (executor=...). A
+killed run goes on where it was; finished quadrants are not made again. With previous=EARLIER what has not changed since is
+taken over.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ __all__ = [
     "Extraction",
     "FeatureChoice",
     "PeriodSearch",
+    "assembled",
     "extract_features",
     "searches",
     "table_schema",
@@ -108,11 +109,17 @@ def extract_features(
         if "dmdt" in measured:
             measured["dmdt"] = _nested(measured["dmdt"], len(extraction.choice.dt_edges) - 1)
     labels = np.array([SearchStatus(code).label for code in SearchStatus])
+    return assembled(work, measured, status=pa.array(labels[status].tolist(), pa.string()))
+
+
+def assembled(work: Work, measured: Columns, *, status: pa.Array) -> pa.Table:
+    """Return the table of what was measured, with what says which light curve each row is, and how it went."""
+    batch, rows, extraction = work.batch, work.rows, work.extraction
     facts: Columns = {
         "n_obs": batch.n_obs.astype(np.int32),
-        "n_obs_raw": n_raw.astype(np.int32),
+        "n_obs_raw": work.n_obs_raw.astype(np.int32),
         "baseline": _baseline(batch),
-        "status": pa.array(labels[status].tolist(), pa.string()),
+        "status": status,
     }
     schema = table_schema(rows.schema, extraction)
     values = {

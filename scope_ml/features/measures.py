@@ -7,7 +7,7 @@ A row depends on its own light curve and on catalogues alone, never on the other
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -22,7 +22,7 @@ from scope_ml.features.choice import Extraction, FeatureChoice
 from scope_ml.features.external import measure_cesium, measure_light_curve
 from scope_ml.features.period_search import COMPONENTS, PeriodSearch
 from scope_ml.features.quality import quality_flags
-from scope_ml.features.registry import FEATURES, GROUPS, group_columns
+from scope_ml.features.registry import FEATURES, group_columns
 from scope_ml.kernels.folded import FoldedOptions
 from scope_ml.kernels.fourier import FourierOptions
 from scope_ml.kernels.peaks import PeriodogramPeaks, SearchStatus
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scope_ml.features.surroundings import Surroundings
     from scope_ml.kernels.best import BestPeaks
 
-__all__ = ["MEASURES", "Column", "Columns", "Work", "measure", "searches"]
+__all__ = ["MEASURES", "Column", "Columns", "Work", "measure", "measure_groups", "searches"]
 
 Column: TypeAlias = NDArray[Any] | pa.Array
 Columns: TypeAlias = dict[str, Column]
@@ -105,6 +105,13 @@ class Work:
             self._matches = crossmatch.match(*self.position())
             self.spend("crossmatch", time.thread_time() - started)
         return self._matches
+
+    def blended(self) -> NDArray[np.bool_] | None:
+        """Return where a catalogue has more than one object, bool (n,); None where none is matched."""
+        if "crossmatch" not in self.extraction.groups:
+            return None
+        found: NDArray[np.bool_] = np.any([count > 1 for count in self.matches().n_within.values()], axis=0)
+        return found
 
     def spend(self, what: str, seconds: float) -> None:
         """Add to the time that something took [s]."""
@@ -220,9 +227,6 @@ def _measure_quality(work: Work) -> Columns:
     extraction = work.extraction
     searched = any(MEASURES[group].searches for group in extraction.groups) and extraction.search.method != "none"
     ra, dec = work.position()
-    blended = None
-    if "crossmatch" in extraction.groups:
-        blended = np.any([count > 1 for count in work.matches().n_within.values()], axis=0)
     flags = quality_flags(
         work.batch,
         n_obs_raw=work.n_obs_raw,
@@ -230,7 +234,7 @@ def _measure_quality(work: Work) -> Columns:
         saturation_mag=extraction.choice.saturation_mag,
         frequency=work.peaks(extraction.search.method).frequency[:, 0] if searched else None,
         without_position=~on_sky(ra, dec),
-        blended=blended,
+        blended=work.blended(),
     )
     return {"quality": flags}
 
@@ -289,8 +293,13 @@ def searches(choice: FeatureChoice, search: PeriodSearch) -> tuple[str, ...]:
 
 def measure(work: Work) -> Columns:
     """Return the columns of all chosen groups, in the order of the table."""
+    return measure_groups(work, work.extraction.groups)
+
+
+def measure_groups(work: Work, groups: Iterable[str]) -> Columns:
+    """Return the columns of some groups, in their order."""
     columns: Columns = {}
-    for group in (name for name in GROUPS if name in work.extraction.choice.groups):
+    for group in groups:
         searched = sum(work.seconds.values())
         started = time.thread_time()
         columns |= MEASURES[group].run(work)

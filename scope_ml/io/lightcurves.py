@@ -46,8 +46,11 @@ __all__ = [
 
 LayoutName = Literal["auto", "scope", "irsa", "dataset"]
 
-#: Files of a folder that hold no light curves: labels, the list of dropped light curves of a feature run.
-OTHER_FILES = ("labels*.parquet", "*.dropped.parquet", ".*", "_*")
+#: Files of a folder that hold no light curves: labels, what a feature run writes beside its table.
+OTHER_FILES = (
+    *("labels*.parquet", "*.dropped.parquet", ".*", "_*"),
+    *(f"*.{form}.light_curves.parquet" for form in ("parquet", "h5", "hdf5", "csv")),
+)
 
 #: No selection.
 EVERYTHING = Selection()

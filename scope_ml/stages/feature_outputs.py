@@ -1,15 +1,14 @@
 """What `generate_features` writes for one table, once its shards are measured: the table, what it lacks, the report.
 
-Also tells whether a table was finished before by a run with the same options. May import features, io and what lies
+Also tells what stands there of an earlier run. May import features, io and what lies
 below.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,20 @@ from scope_ml.io.parquet_files import open_parquet, parquet_record
 from scope_ml.io.parts import Parts, Transform
 from scope_ml.io.tables import check_columns_fit, read_table, table_format, write_table
 from scope_ml.services.account import Account
+from scope_ml.stages.feature_counts import TableCounts
+from scope_ml.stages.feature_reuse import DIGESTS, seen_record
 from scope_ml.stages.feature_run import ROWS, TableParts
 from scope_ml.stages.requested_sources import Accounting, Request
 
 __all__ = [
+    "ALL",
     "KEY",
-    "TableCounts",
+    "Standing",
     "add_up",
     "beside",
     "check_format",
-    "finished",
     "merge",
+    "standing",
     "table_report",
     "write_not_found",
     "write_report",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 #: What stands beside a feature table, and how its file ends.
-BESIDE = {"dropped": ".parquet", "report": ".json"}
+BESIDE = {"dropped": ".parquet", DIGESTS: ".parquet", "report": ".json"}
 
 #: The same where sources were asked for one by one.
 NOT_FOUND = {"not_found": ".parquet"}
@@ -53,20 +55,13 @@ NOT_FOUND = {"not_found": ".parquet"}
 #: The same where a service was asked for each light curve and has not sent some; there is no such file otherwise.
 UNANSWERED = "unanswered.parquet"
 
-#: What is counted of a service's answers.
-OF_SERVICES = ("ids_answered", "ids_open", "points_not_allowed")
-
-#: Ids that a warning names.
-N_NAMED = 3
-
 #: Facts of the report that tell how this run went, and not what came out; they stay out of the written report.
-RUN_FACTS = ("n_shards", "n_shards_resumed")
+RUN_FACTS = ("n_shards", "n_shards_resumed", "n_kept", "n_computed", "computed", "n_finished_before")
 
-#: Ways to have no period that nobody wonders at.
-AS_WISHED = frozenset({"ok", "not_searched"})
-
-#: Fact in the record of a quadrant's table that says with what it was made.
+#: Fact in the record of a quadrant's table that says with what it was made: digests by name, `ALL` of all of them. The
+#: light curves are an input of the table, apart from it.
 KEY = "made_with"
+ALL = "all"
 
 
 def beside(output: Path, request: Request | None = None) -> dict[str, Path]:
@@ -86,101 +81,10 @@ def check_format(output: Path, extraction: Extraction) -> None:
     check_columns_fit(output, table_schema(ROWS, extraction))
 
 
-@dataclass(kw_only=True)
-class TableCounts:
-    """What was counted over light curves; counts of several tables add up.
-
-    Attributes
-    ----------
-    n_in, n_out, points_in
-        Light curves read and written, points read.
-    dropped, points_dropped, status
-        Light curves and points dropped by reason, and how the period search of the written rows ended.
-    ids_repeated
-        Ids that stand in more than one row of a table.
-    ids_asked, ids_answered, ids_open
-        Ids that a service was asked for, those of which it sent the light curve, and what may come yet; None where no
-        service is asked.
-    points_not_allowed
-        Points that a service sent of programmes that it was not to.
-    ids_missing, ids_missing_first
-        Ids that were not answered by reason, and the first of them.
-    """
-
-    n_in: int = 0
-    n_out: int = 0
-    points_in: int = 0
-    ids_repeated: int = 0
-    ids_asked: int | None = None
-    ids_answered: int = 0
-    ids_open: int = 0
-    points_not_allowed: int = 0
-    ids_missing_first: list[int] = field(default_factory=list)
-    ids_missing: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    points_dropped: Counter[str] = field(default_factory=Counter)
-    status: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: Mapping[str, Any]) -> None:
-        """Add the counts that `other` has by name."""
-        for name in ("n_in", "n_out", "points_in", "ids_repeated", *OF_SERVICES):
-            setattr(self, name, getattr(self, name) + other.get(name, 0))
-        for name in ("dropped", "points_dropped", "status", "ids_missing"):
-            getattr(self, name).update(other.get(name, {}))
-        if (asked := other.get("ids_asked")) is not None:
-            self.ids_asked = (self.ids_asked or 0) + asked
-        self.ids_missing_first = [*self.ids_missing_first, *other.get("ids_missing_first", ())][:N_NAMED]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Return what the report of a table has beside rows in, out and dropped."""
-        facts = {
-            "points_in": self.points_in,
-            "points_dropped": dict(sorted(self.points_dropped.items())),
-            "status": dict(sorted(self.status.items())),
-            "ids_repeated": self.ids_repeated,
-        }
-        if self.ids_asked is None:
-            return facts
-        return facts | {
-            "ids_asked": self.ids_asked,
-            **{name: getattr(self, name) for name in OF_SERVICES},
-            "ids_missing": dict(sorted(self.ids_missing.items())),
-            "ids_missing_first": self.ids_missing_first,
-        }
-
-    def warnings(self) -> list[str]:
-        """Return what to wonder at, one line each."""
-        lines = []
-        if self.n_in and not self.n_out:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.dropped.items()))
-            lines.append(f"no light curve was kept ({reasons}); the table has no rows, see cleaning.min_n_obs")
-        without = {status: count for status, count in sorted(self.status.items()) if status not in AS_WISHED}
-        if without:
-            listed = ", ".join(f"{status} {count}" for status, count in without.items())
-            lines.append(f"{sum(without.values())} light curves have features but no period ({listed})")
-        if self.ids_repeated:
-            lines.append(
-                f"{self.ids_repeated} ids stand in more than one row; give files without repeated light curves"
-            )
-        if self.ids_missing:
-            lines.append(self._missing())
-        return lines
-
-    def _missing(self) -> str:
-        """Say which ids did not come, and what to type."""
-        n_missing = sum(self.ids_missing.values())
-        reasons = "; ".join(f"{count}: {reason}" for reason, count in self.ids_missing.most_common(N_NAMED))
-        others = ", ..." if n_missing > len(self.ids_missing_first) else ""
-        first = ", ".join(map(str, self.ids_missing_first)) + others
-        again = "; type the same command again to ask for them" if self.ids_open else ""
-        return f"{n_missing} of {self.ids_asked} ids have no light curve ({first}): {reasons}{again}"
-
-
-def add_up(parts: TableParts, n_parts: int) -> TableCounts:
-    """Return the counts of all shards, whether measured now or before an interruption."""
+def add_up(parts: TableParts, indices: Iterable[int]) -> TableCounts:
+    """Return the counts of shards, whether measured now or before an interruption."""
     counts = TableCounts()
-    for index in range(n_parts):
+    for index in indices:
         counts.add(parts.dropped.metadata(index).facts)
     return counts
 
@@ -193,8 +97,9 @@ def merge(
     n_parts: int,
     counts: TableCounts,
     colour_radius: float | None,
+    measured_with: str,
 ) -> None:
-    """Write the two tables from their parts, and count into `counts` what only the whole table tells.
+    """Write the tables from their parts, and count into `counts` what only the whole table tells.
 
     Parameters
     ----------
@@ -210,6 +115,8 @@ def merge(
         What the shards counted.
     colour_radius
         How near light curves of one star are [arcsec]; None where no colours are wanted.
+    measured_with
+        Digest of all but the light curves that decides what a later run may take over.
 
     Raises
     ------
@@ -229,6 +136,10 @@ def merge(
     )
     record = replace(metadata, facts={**metadata.facts, **facts})
     counts.n_out = parts.kept.merge(output, record, n_parts=n_parts, transform=transform)
+    # It has the digest of the table. Killed before it, a table made alone has that of its predecessor, and nothing is
+    # taken over.
+    seen = seen_record(metadata, output, counts.n_out, measured_with)
+    parts.seen.merge(beside(output)[DIGESTS], seen, n_parts=n_parts)
 
 
 def _over_all_rows(kept: Parts, n_parts: int, colour_radius: float | None) -> tuple[Transform | None, int]:
@@ -326,23 +237,61 @@ def write_report(report: Report) -> None:
         temporary.write_text(report.record(without=RUN_FACTS) + "\n", encoding="utf-8")
 
 
-def finished(output: Path, key: str) -> TableCounts | None:
-    """Return the counts of a table that was finished with the same `key`, or None if there is none.
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A table that stands where one goes.
 
-    The report is written last, and everything before it atomically: where it stands beside a table of the key, all is
-    there. A broken file counts as none.
+    Attributes
+    ----------
+    made_with
+        Digests of what made it, by name (`FeatureTables.made_with`).
+    light_curves
+        Digest of its light curves.
+    counts
+        What was counted; None where what belongs beside the table is missing or broken: it has to be made again.
     """
-    names = beside(output)
-    if not all(path.is_file() for path in (output, *names.values())):
-        return None
+
+    made_with: Mapping[str, str]
+    light_curves: str
+    counts: TableCounts | None
+
+    def finished(self, made_with: Mapping[str, str], light_curves: str) -> TableCounts | None:
+        """Return the counts if all of it stands, made with the same of the same light curves."""
+        return self.counts if (dict(self.made_with), self.light_curves) == (dict(made_with), light_curves) else None
+
+
+def standing(output: Path) -> Standing | None:
+    """Return what stands at `output`; None if there is no table of ours, or a broken one.
+
+    The report is written last, and everything before it atomically: where it stands beside a table that was made with the
+    same, all is there.
+    """
     try:
-        metadata = _record(output)
-        report = json.loads(names["report"].read_text(encoding="utf-8"))
-        counts = TableCounts()
-        counts.add({**report["facts"], **{name: report[name] for name in ("n_in", "n_out", "dropped")}})
-    except (ScopeError, OSError, ValueError, KeyError, TypeError):
+        metadata = _record(output) if output.is_file() else None
+    except (ScopeError, OSError, ValueError):
         return None
-    return counts if metadata.facts.get(KEY) == key and metadata.n_rows == counts.n_out else None
+    if metadata is None or not metadata.inputs:
+        return None
+    made_with = metadata.facts.get(KEY)
+    return Standing(
+        # Earlier versions had one digest of all.
+        made_with=made_with if isinstance(made_with, dict) else {ALL: str(made_with)},
+        light_curves=metadata.inputs[0].digest,
+        counts=_counts(output, metadata),
+    )
+
+
+def _counts(output: Path, metadata: TableMetadata) -> TableCounts | None:
+    names = beside(output)
+    if not all(path.is_file() for path in names.values()):
+        return None
+    counts = TableCounts()
+    try:
+        report = json.loads(names["report"].read_text(encoding="utf-8"))
+        counts.add({**report["facts"], **{name: report[name] for name in ("n_in", "n_out", "dropped")}})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return counts if metadata.n_rows == counts.n_out else None
 
 
 def _record(output: Path) -> TableMetadata:

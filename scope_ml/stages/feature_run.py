@@ -1,4 +1,4 @@
-"""Measuring the light curves of one table: shards on threads, each kept as two parts, so that a killed run goes on.
+"""Measuring the light curves of one table: shards on threads, each kept in parts, so that a killed run goes on.
 
 A part is there whole or not at all. What the parts hold is decided by their key; nothing else is remembered between
 runs. May import compute, services, features, io and what lies below.
@@ -22,12 +22,13 @@ from scope_ml.core.protocols import Executor, LightCurveChunk, LightCurveSource,
 from scope_ml.core.provenance import TableMetadata, digest_json
 from scope_ml.errors import EmptySelectionError, SchemaError
 from scope_ml.features.cleaning import Cleaned, Cleaning, CleaningStatus, clean
-from scope_ml.features.extract import Extraction, extract_features
+from scope_ml.features.extract import Extraction
 from scope_ml.features.shards import Shard, shards
 from scope_ml.io.layouts import ROW_SCHEMA
 from scope_ml.io.parts import Parts
 from scope_ml.services.waiting import WaitingPool, WaitingThreads
 from scope_ml.stages.feature_log import FeatureLog, ShardClock
+from scope_ml.stages.feature_reuse import KEPT, Previous, features_of, reuse_facts, seen_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,9 @@ NAME = "fritz_name"
 
 #: Fact of a part that says which light curves it was made of.
 CONTENT = "content"
+
+#: Fact of a part that says with what, of what and how it was made: the key of its folder.
+OF_KEY = "key"
 
 #: Types of the facts of light curves where there is none to tell them from.
 ROWS = pa.schema([("id", pa.int64()), ("source_id", pa.int64()), *ROW_SCHEMA])
@@ -75,23 +79,45 @@ class Measuring:
 
 @dataclass(frozen=True, kw_only=True)
 class TableParts:
-    """The parts of one table and of the list of what it lacks."""
+    """The parts of one table, of the list of what it lacks, and of the digests of all that was read.
+
+    Attributes
+    ----------
+    piece
+        Which of how many slices of the table is made: slice k of n has the parts k, k + n, k + 2 n, ...
+    """
 
     folder: Path
     kept: Parts
     dropped: Parts
+    seen: Parts
+    piece: tuple[int, int] = (0, 1)
 
     @classmethod
-    def of(cls, folder: Path, key: str) -> TableParts:
+    def of(cls, folder: Path, key: str, piece: tuple[int, int] = (0, 1)) -> TableParts:
         """Return the parts in `folder`; those of another key are removed."""
-        return cls(folder=folder, kept=Parts(folder / "kept", key), dropped=Parts(folder / "dropped", key))
+        parts = {name: Parts(folder / name, key) for name in ("kept", "dropped", "seen")}
+        return cls(folder=folder, piece=piece, **parts)
+
+    def mine(self, index: int) -> bool:
+        """Return whether a part is of this slice."""
+        number, of = self.piece
+        return index % of == number
+
+    @property
+    def all(self) -> tuple[Parts, ...]:
+        """Return the parts of each output."""
+        return self.kept, self.dropped, self.seen
 
     def done(self, index: int, content: str) -> bool:
         """Return whether a shard has been measured that held the same, by its `content_digest`."""
-        if not (self.kept.done(index) and self.dropped.done(index)):
+        if not all(parts.done(index) for parts in self.all):
             return False
         try:
-            return all(parts.metadata(index).facts.get(CONTENT) == content for parts in (self.kept, self.dropped))
+            # Of this key: who was stopped too late may still write parts of another, after they were cleared.
+            known = {CONTENT: content, OF_KEY: self.kept.key}
+            facts = [parts.metadata(index).facts for parts in self.all]
+            return all(one.get(name) == value for one in facts for name, value in known.items())
         except SchemaError:
             return False
 
@@ -102,8 +128,8 @@ class TableParts:
 
     def discard(self) -> None:
         """Remove the parts."""
-        self.kept.discard()
-        self.dropped.discard()
+        for parts in self.all:
+            parts.discard()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +184,7 @@ def measure_table(
     where: Mapping[str, Any] | None = None,
     request: Request | None = None,
     empty: str | None = None,
+    previous: Previous | None = None,
 ) -> Measured:
     """Measure the shards of a source that are not done; a source without light curves gives one part without rows.
 
@@ -177,6 +204,8 @@ def measure_table(
         Sources that were asked for one by one; their names become a column.
     empty
         What to say if there are no light curves; None if that is an answer.
+    previous
+        An earlier table, from which light curves that have not changed are taken over.
 
     Raises
     ------
@@ -193,6 +222,8 @@ def measure_table(
         nonlocal n_shards, n_resumed, found
         for shard in shards(watched, size=measuring.shard_size, limit=measuring.limit):
             log.begin(total)
+            if not parts.mine(shard.index):
+                continue
             n_shards += 1
             if request is not None and found is not None:
                 found = found | request.found(shard.rows)
@@ -205,7 +236,7 @@ def measure_table(
 
     def measured(shard: Shard) -> int:
         clock = ShardClock()
-        n_kept = _measure(shard, parts, measuring, request, clock)
+        n_kept = _measure(shard, parts, measuring, clock, request=request, previous=previous)
         log.shard(shard.index, {"n_in": len(shard.batch), "n_out": n_kept}, clock, place)
         return len(shard.batch)
 
@@ -215,10 +246,10 @@ def measure_table(
         for n_sources in _threads(measuring).map(measured, ahead(waiting)):
             progress.advance(n_sources)
     progress.finish()
-    if not n_shards:
+    if not n_shards and parts.piece == (0, 1):
         if empty is not None:
             raise EmptySelectionError(empty)
-        _measure(watched.no_light_curves(), parts, measuring, request, ShardClock())
+        _measure(watched.no_light_curves(), parts, measuring, ShardClock(), request=request, previous=previous)
     return Measured(n_shards=n_shards, n_resumed=n_resumed, found=found)
 
 
@@ -239,8 +270,16 @@ def _total(source: LightCurveSource, limit: int | None) -> int | None:
     return min(known, limit) if known is not None and limit is not None else known
 
 
-def _measure(shard: Shard, parts: TableParts, measuring: Measuring, request: Request | None, clock: ShardClock) -> int:
-    """Clean and measure one shard, write its two parts, return how many light curves were kept."""
+def _measure(
+    shard: Shard,
+    parts: TableParts,
+    measuring: Measuring,
+    clock: ShardClock,
+    *,
+    request: Request | None,
+    previous: Previous | None,
+) -> int:
+    """Clean and measure one shard, write its parts, return how many light curves were kept."""
     surroundings = measuring.surroundings
     with clock.spent("cleaning"):
         near = None if surroundings is None else _near_bright_star(shard.rows, surroundings)
@@ -248,17 +287,22 @@ def _measure(shard: Shard, parts: TableParts, measuring: Measuring, request: Req
     kept = np.flatnonzero(cleaned.status == CleaningStatus.OK)
     dropped = np.flatnonzero(cleaned.status != CleaningStatus.OK)
     rows = shard.rows.take(pa.array(kept))
-    table = extract_features(
+    with clock.spent("digests"):
+        became = [KEPT if code == CleaningStatus.OK else CleaningStatus(code).label for code in cleaned.status]
+        seen = seen_table(shard.batch, shard.rows, became)
+    table, reuse = features_of(
         cleaned.batch.take(kept),
         rows,
         measuring.extraction,
         n_obs_raw=shard.batch.n_obs[kept],
         surroundings=surroundings,
         seconds=clock.by_group,
+        previous=previous,
+        digests=seen["digest"].take(pa.array(kept)),
     )
     if request is not None and request.named:
         table = table.append_column(NAME, request.names_of(rows))
-    content = {CONTENT: content_digest(shard)}
+    content = {CONTENT: content_digest(shard), OF_KEY: parts.kept.key}
     facts = {
         **content,
         "n_in": len(shard.batch),
@@ -266,8 +310,10 @@ def _measure(shard: Shard, parts: TableParts, measuring: Measuring, request: Req
         "points_in": shard.batch.n_points,
         "points_dropped": dict(cleaned.points_dropped),
         "status": dict(Counter(table["status"].to_pylist())),
+        **reuse_facts(reuse),
     }
     with clock.spent("writing"):
+        parts.seen.write(shard.index, seen, TableMetadata(kind="light_curve_digests", facts=content))
         parts.dropped.write(
             shard.index,
             _dropped_table(shard, cleaned, dropped),

@@ -1,57 +1,56 @@
 """One feature table after the other: each locked, measured, merged and reported on; many of them into one folder.
 
-A finished table of a folder carries the key of what it was made with, and is not made again; a table that cannot be
-made is recorded, and the others go on. May import the rooms of this stage, io and what lies below.
+A finished table of a folder carries digests of what it was made with, and is not made again; one that was made with
+something else is refused. A table that cannot be made is recorded, and the others go on. May import the rooms of this
+stage, io and what lies below.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scope_ml.core.protocols import LightCurveSource
 from scope_ml.core.provenance import Input, TableMetadata, digest_json
 from scope_ml.core.report import Report
-from scope_ml.errors import (
-    CredentialError,
-    DataError,
-    FormatError,
-    JobError,
-    QueryRefusedError,
-    ScopeError,
-    ServiceError,
-    ServiceUnavailableError,
-)
+from scope_ml.errors import DataError, ScopeError, ServiceUnavailableError
 from scope_ml.io.atomic import check_writable
 from scope_ml.io.output_lock import output_lock
 from scope_ml.io.selection import Selection
 from scope_ml.services.account import Account
+from scope_ml.stages.distribution import OF_ALL_SHARDS, OF_ONE_SHARD
+from scope_ml.stages.feature_folder import BECAME, Became, FolderReport
 from scope_ml.stages.feature_outputs import (
+    ALL,
     KEY,
-    TableCounts,
+    Standing,
     add_up,
     beside,
-    finished,
     merge,
+    standing,
     table_report,
     write_not_found,
     write_report,
     write_unanswered,
 )
+from scope_ml.stages.feature_reuse import (
+    FINISHED,
+    Previous,
+    PreviousRelease,
+    open_previous,
+    reuse_lines,
+    reuse_text,
+)
 from scope_ml.stages.feature_run import Measuring, TableParts, measure_table
-from scope_ml.stages.feature_targets import Target
+from scope_ml.stages.feature_targets import Target, quadrant_path
+from scope_ml.stages.quadrant_list import Quadrant
 from scope_ml.stages.requested_sources import Request
 
 __all__ = ["FeatureTables"]
-
-#: What one quadrant may fail by while the others go on; a bad configuration, schema or disk stops the run.
-OF_ONE_TABLE = (DataError, FormatError, JobError, ServiceError)
-
-#: What every further quadrant would fail by as well.
-OF_ALL_TABLES = (CredentialError, QueryRefusedError)
 
 #: Quadrants in a row for which a service is down, after which no other is tried.
 GIVE_UP = 2
@@ -59,8 +58,11 @@ GIVE_UP = 2
 #: What a source that reads files says of answers.
 NOT_ASKED = Account(asked=0, answered=0)
 
-#: Failures that a report names one by one.
-NAMED_FAILURES = 10
+#: Digits of digests that a message shows, and that a record keeps of the parts of one.
+N_DIGITS = 12
+
+#: How a message calls what a table is made with.
+WORDS = {"config": "options", "catalogs": "catalogues", "packages": "versions of packages"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,10 @@ class FeatureTables:
         What the tables' records share.
     colour_radius
         How near light curves of one star are [arcsec]; None where no colours are wanted.
+    previous
+        An earlier run, of whose tables light curves that have not changed are taken over.
+    stale_again
+        Whether tables of a folder that were made with something else are made again; else they are refused.
     """
 
     open: Callable[[Selection], LightCurveSource]
@@ -86,6 +92,8 @@ class FeatureTables:
     key: Mapping[str, Any]
     metadata: TableMetadata
     colour_radius: float | None
+    previous: PreviousRelease
+    stale_again: bool = False
 
     def make(self, target: Target, *, empty: str | None) -> Report:
         """Make a table by itself.
@@ -103,7 +111,49 @@ class FeatureTables:
             If the source cannot be read or is empty, the output not written, or another process writes it.
         """
         source = self.open(target.selection)
-        return self._make(target, source, what="measuring light curves", made_with=None, empty=empty)
+        previous = self.previous.of(_earlier_name(target))
+        return self._make(target, source, what="measuring light curves", previous=previous, empty=empty)
+
+    def parts_key(self, target: Target, source: LightCurveSource) -> str:
+        """Return the digest of all that decides what the parts of a table hold."""
+        return digest_json([self.key, source.digest, self.measuring.shard_size, _names(target.request)])
+
+    def make_slice(self, target: Target, piece: tuple[int, int], *, what: str) -> Report:
+        """Make some of the parts of a table; `make` takes them all when all slices are made.
+
+        Parameters
+        ----------
+        target
+            The table.
+        piece
+            Which of how many slices, as `TableParts.piece`.
+        what
+            Said by the progress.
+
+        Raises
+        ------
+        ScopeError
+            If the source cannot be read, or the parts not written.
+        """
+        began = time.perf_counter()
+        source, output = self.open(target.selection), target.output
+        folder = _parts_folder(output)
+        # Who comes first clears parts of another key, while nobody writes any.
+        with output_lock(folder, output, wait=True):
+            parts = TableParts.of(folder, self.parts_key(target, source), piece)
+        measured = measure_table(
+            source,
+            parts,
+            self.measuring,
+            what=what,
+            where=_where(target),
+            previous=self.previous.of(_earlier_name(target)),
+            request=target.request,
+        )
+        counts = add_up(parts, range(piece[0], piece[0] + piece[1] * measured.n_shards, piece[1]))
+        counts.n_out = counts.n_in - counts.dropped.total()
+        facts = {"n_shards": measured.n_shards, "n_shards_resumed": measured.n_resumed, BECAME: "made"}
+        return table_report(counts, {}, seconds=time.perf_counter() - began, facts=facts)
 
     def make_all(self, targets: Sequence[Target], folder: Path) -> Report:
         """Make the tables of a folder that are not finished; the report adds up over all that stand in the end.
@@ -115,59 +165,87 @@ class FeatureTables:
         """
         began = time.perf_counter()
         self.measuring.log.begin()
-        counts, told, n_found = TableCounts(), _Told(n_targets=len(targets)), 0
+        whole, down = FolderReport(n_targets=len(targets)), 0
         for number, target in enumerate(targets, start=1):
             try:
-                source = self.open(target.selection)
-                made_with = digest_json([self.key, source.digest])
-                found = finished(target.output, made_with)
-                if found is not None and found.ids_open:
-                    told.again.append(target.name)
-                    found = None
-                elif found is None and target.output.exists():
-                    told.remade.append(target.name)
-                if found is None:
-                    what = f"measuring {target.name} ({number} of {len(targets)})"
-                    report = self._make(target, source, what=what, made_with=made_with)
-                else:
-                    n_found += 1
-                    _clear(target.output)
-                    report = table_report(found, {"features": target.output})
-            except OF_ONE_TABLE as error:
-                self._record_failure(target, error, told)
+                report = self.make_one(target, what=f"measuring {target.name} ({number} of {len(targets)})")
+            except OF_ONE_SHARD as error:
+                down = down + 1 if isinstance(error, ServiceUnavailableError) else 0
+                if isinstance(error, OF_ALL_SHARDS) or down == GIVE_UP:
+                    raise
+                whole.fail(target.name, error)
                 continue
-            told.down = 0
-            if not report.n_in:
-                told.empty.append(target.name)
-            counts.add({**report.facts, "n_in": report.n_in, "n_out": report.n_out, "dropped": report.dropped})
-            self.measuring.log.quadrant(_where(target), report, target.output, resumed=found is not None)
-        facts = {
-            **counts.facts,
-            "n_quadrants": len(targets) - len(told.failed),
-            "n_quadrants_finished_before": n_found,
-            "n_quadrants_without_light_curves": len(told.empty),
-            "n_failed": len(told.failed),
-            "failed": told.failed,
-        }
-        return Report(
-            stage="generate_features",
-            n_in=counts.n_in,
-            n_out=counts.n_out,
-            dropped=dict(sorted(counts.dropped.items())),
-            seconds=time.perf_counter() - began,
-            warnings=(*counts.warnings(), *told.lines()),
-            outputs={"features": str(folder)},
-            facts=facts,
-        )
+            down = 0
+            whole.add(target.name, report)
+        return whole.report(folder, seconds=time.perf_counter() - began)
 
-    def _record_failure(self, target: Target, error: ScopeError, told: _Told) -> None:
-        """Record what one table failed by, unless the next would fail by it too."""
-        self.measuring.progress.finish()
-        told.down = told.down + 1 if isinstance(error, ServiceUnavailableError) else 0
-        if isinstance(error, OF_ALL_TABLES) or told.down == GIVE_UP:
-            raise error
-        self.measuring.log.failed(_where(target), error)
-        told.failed.append(f"{target.name}: {error}")
+    def make_one(self, target: Target, *, what: str) -> Report:
+        """Make one table of a folder, or find it finished; ``facts["became"]`` says which.
+
+        Raises
+        ------
+        DataError
+            If a table of another configuration, of other code or catalogues stands there, and stale ones stay.
+        ScopeError
+            If it cannot be made.
+        """
+        log, where = self.measuring.log, _where(target)
+        log.begin()
+        try:
+            source = self.open(target.selection)
+            found = standing(target.output)
+            counts = None if found is None else found.finished(self.made_with, source.digest)
+            if counts is not None and not counts.ids_open:
+                _clear(target.output)
+                counts.reuse = Counter({FINISHED: counts.n_out})
+                report = table_report(counts, {"features": target.output}, facts={BECAME: "kept"})
+            else:
+                became = self._became(target.output, found, source.digest)
+                previous = self.previous.of(_earlier_name(target))
+                if previous is None and became != "made":
+                    # What stands there is the earlier table, for what it is worth.
+                    there = open_previous(target.output, self.previous.measured_with)
+                    previous = there if there.useless is None else None
+                report = self._make(target, source, what=what, previous=previous, keyed=True)
+                report = replace(report, facts={**report.facts, BECAME: became})
+        except OF_ONE_SHARD as error:
+            self.measuring.progress.finish()
+            log.failed(where, error)
+            raise
+        log.quadrant(where, report, target.output, resumed=report.facts[BECAME] == "kept")
+        return report
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is to be known of all tables."""
+        return () if self.measuring.surroundings is None else self.measuring.surroundings.warnings
+
+    @property
+    def made_with(self) -> dict[str, str]:
+        """Return the digests of what a table is made with, light curves apart, by name; of all together as ``all``."""
+        return {ALL: digest_json(self.key), **{name: digest_json(value)[:N_DIGITS] for name, value in self.key.items()}}
+
+    def _became(self, output: Path, found: Standing | None, light_curves: str) -> Became:
+        """Say why a table is made.
+
+        Raises
+        ------
+        DataError
+            If it may not be: another one stands there.
+        """
+        if found is None:
+            return "made"
+        if found.made_with == self.made_with:
+            if found.counts is None:
+                return "made"
+            return "unanswered" if found.light_curves == light_curves else "changed"
+        if not self.stale_again:
+            before, now = (one.get(ALL, "")[:N_DIGITS] for one in (found.made_with, self.made_with))
+            raise DataError(
+                f"{output} is stale: made with {_others(found.made_with, self.made_with)} ({before}, now {now}); give another"
+                " output, or type stale=remake to make it again"
+            )
+        return "stale"
 
     def _make(
         self,
@@ -175,7 +253,8 @@ class FeatureTables:
         source: LightCurveSource,
         *,
         what: str,
-        made_with: str | None,
+        previous: Previous | None,
+        keyed: bool = False,
         empty: str | None = None,
     ) -> Report:
         began = time.perf_counter()
@@ -183,19 +262,25 @@ class FeatureTables:
         folder = _parts_folder(output)
         with output_lock(folder, output):
             check_writable(output, *beside(output, request).values())
-            key = digest_json([self.key, source.digest, self.measuring.shard_size, _names(request)])
-            parts = TableParts.of(folder, key)
+            parts = TableParts.of(folder, self.parts_key(target, source))
             try:
                 measured = measure_table(
-                    source, parts, self.measuring, what=what, where=_where(target), request=request, empty=empty
+                    source,
+                    parts,
+                    self.measuring,
+                    what=what,
+                    where=_where(target),
+                    request=request,
+                    empty=empty,
+                    previous=previous,
                 )
             except ScopeError:
                 if not parts.dropped.indices():
                     parts.discard()
                 raise
             n_parts = max(measured.n_shards, 1)
-            counts = add_up(parts, n_parts)
-            metadata = self._metadata(target, source, counts.n_in, made_with)
+            counts = add_up(parts, range(n_parts))
+            metadata = self._metadata(target, source, counts.n_in, keyed=keyed)
             facts: dict[str, Any] = {}
             warnings = () if counts.n_in else (f"the source holds no light curves of {target.name}",)
             account, unanswered = _account(source), dict[str, Path]()
@@ -219,7 +304,15 @@ class FeatureTables:
                     *warnings,
                     "colours are of the light curves in this table; other bands of a star may be left out",
                 )
-            merge(parts, output, metadata, n_parts=n_parts, counts=counts, colour_radius=self.colour_radius)
+            merge(
+                parts,
+                output,
+                metadata,
+                n_parts=n_parts,
+                counts=counts,
+                colour_radius=self.colour_radius,
+                measured_with=self.previous.measured_with,
+            )
             report = table_report(
                 counts,
                 {"features": output, **beside(output, request), **unanswered},
@@ -229,14 +322,17 @@ class FeatureTables:
             )
             write_report(report)
             parts.discard()
-        return report
+        # How the run went is no part of what is written.
+        text = reuse_text(counts.reuse)
+        shown = {} if text is None else {"text": text}
+        return replace(report, warnings=(*report.warnings, *reuse_lines(counts.reuse)), facts={**report.facts, **shown})
 
-    def _metadata(self, target: Target, source: LightCurveSource, n_in: int, made_with: str | None) -> TableMetadata:
+    def _metadata(self, target: Target, source: LightCurveSource, n_in: int, *, keyed: bool) -> TableMetadata:
         facts = dict(self.metadata.facts)
         where = _where(target)
         facts["target"] = {"kind": "quadrant", **where} if where else {"kind": target.name}
-        if made_with is not None:
-            facts[KEY] = made_with
+        if keyed:
+            facts[KEY] = self.made_with
         light_curves = Input(name="light_curves", digest=source.digest, n_rows=n_in)
         return replace(self.metadata, inputs=(light_curves, *self.metadata.inputs), facts=facts)
 
@@ -265,6 +361,13 @@ def _where(target: Target) -> dict[str, int]:
     return {name: value for name, value in where.items() if value is not None}
 
 
+def _earlier_name(target: Target) -> Path:
+    """Return where the table of a target lies in a folder of an earlier run."""
+    if target.field is None or target.ccd is None or target.quad is None:
+        return Path(target.output.name)
+    return quadrant_path(Path(), Quadrant(target.field, target.ccd, target.quad))
+
+
 def _names(request: Request | None) -> str | None:
     """Return the digest of the names that sources were asked for by."""
     if request is None or not request.named:
@@ -284,41 +387,7 @@ def _clear(output: Path) -> None:
             TableParts.of(folder, "").discard()
 
 
-@dataclass(kw_only=True)
-class _Told:
-    """What is said of many tables: names of those that failed, and why, were made again, or are empty."""
-
-    n_targets: int
-    failed: list[str] = field(default_factory=list)
-    remade: list[str] = field(default_factory=list)
-    again: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-    #: Tables in a row for which the service was down.
-    down: int = 0
-
-    def lines(self) -> list[str]:
-        """Return the warnings about quadrants, one line each."""
-        lines = []
-        if self.empty and len(self.empty) == self.n_targets - len(self.failed):
-            others = f" and {len(self.empty) - 1} others" if len(self.empty) > 1 else ""
-            lines.append(f"the source holds no light curves of {self.empty[0]}{others}")
-        if self.remade:
-            lines.append(
-                f"{len(self.remade)} quadrants had been made with other options, data or code and were made again:"
-                f" {_first(self.remade)}"
-            )
-        if self.again:
-            lines.append(
-                f"{len(self.again)} quadrants lacked light curves that the service had not sent and were made again:"
-                f" {_first(self.again)}"
-            )
-        if self.failed:
-            lines += [f"failed: {line}" for line in self.failed[:NAMED_FAILURES]]
-            lines.append(
-                f"{len(self.failed)} of {self.n_targets} quadrants failed; mend it and type the same command again"
-            )
-        return lines
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED_FAILURES]) + (", ..." if len(names) > NAMED_FAILURES else "")
+def _others(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say what has changed between two collections of digests."""
+    names = [name for name in now if name != ALL and name in before and before[name] != now[name]]
+    return f"other {', '.join(WORDS.get(name, name) for name in names)}" if names else "another version"

@@ -7,7 +7,7 @@ One target is one table. A field has 64 of them, a list of quadrants one each; t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, overload
 
@@ -15,10 +15,20 @@ from scope_ml.core.configuration import option
 from scope_ml.errors import ConfigError
 from scope_ml.io.selection import CCDS, QUADS, Selection
 from scope_ml.io.tables import FORMATS
-from scope_ml.stages.quadrant_list import Quadrant, QuadrantList, read_quadrants
+from scope_ml.stages.quadrant_list import Quadrant, read_quadrants
 from scope_ml.stages.requested_sources import Accounting, Request, read_request
 
-__all__ = ["Accounting", "Request", "Target", "TargetConfig", "Targets", "resolve_targets"]
+__all__ = [
+    "MANY",
+    "Accounting",
+    "Request",
+    "Target",
+    "TargetConfig",
+    "Targets",
+    "quadrant_path",
+    "quadrant_target",
+    "resolve_targets",
+]
 
 TargetKind = Literal["all", "quadrant", "field", "quadrant_list", "source_ids"]
 
@@ -142,10 +152,13 @@ class Targets:
         Whether `output` is a folder of tables, also if only one of them is to be made.
     warnings
         One line each, such as how many lines of the list were repeated.
+    n_sources
+        Light curves of targets, by their names, as far as a list says.
     """
 
     targets: tuple[Target, ...]
     many: bool = False
+    n_sources: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -204,6 +217,16 @@ def quadrant_path(folder: Path, quadrant: Quadrant) -> Path:
     return folder / f"field_{quadrant.field:06d}" / f"ccd_{quadrant.ccd:02d}_quad_{quadrant.quad}.parquet"
 
 
+def quadrant_target(quadrant: Quadrant, folder: Path) -> Target:
+    """Return the target of a quadrant whose table lies in `folder`."""
+    return Target(
+        name=str(quadrant.selection),
+        selection=quadrant.selection,
+        output=quadrant_path(folder, quadrant),
+        **quadrant._asdict(),
+    )
+
+
 def _many(config: TargetConfig, output: Path) -> Targets:
     if output.suffix.lower() in FORMATS:
         raise ConfigError(
@@ -217,23 +240,21 @@ def _many(config: TargetConfig, output: Path) -> Targets:
             key="output",
         )
     warnings: tuple[str, ...] = ()
+    n_sources: Mapping[Quadrant, int] = {}
     if config.kind == "field":
         whole = [Quadrant(int(config.field or 0), ccd, quad) for ccd in CCDS for quad in QUADS]
         quadrants: Mapping[int, Quadrant] = dict(enumerate(whole))
     else:
         listed = read_quadrants(Path(str(config.path)))
-        quadrants, warnings = listed.quadrants, _repeated(config, listed)
-    chosen = quadrants.values() if config.index is None else [_one(config, quadrants)]
-    targets = [
-        Target(
-            name=str(quadrant.selection),
-            selection=quadrant.selection,
-            output=quadrant_path(output, quadrant),
-            **quadrant._asdict(),
-        )
-        for quadrant in chosen
-    ]
-    return Targets(targets=tuple(targets), many=True, warnings=warnings)
+        quadrants, n_sources = listed.quadrants, listed.n_sources
+        warnings = tuple(f"{config.path}: {line}" for line in listed.oddities())
+    chosen = list(quadrants.values()) if config.index is None else [_one(config, quadrants)]
+    return Targets(
+        targets=tuple(quadrant_target(quadrant, output) for quadrant in chosen),
+        many=True,
+        n_sources={str(one.selection): n_sources[one] for one in chosen if one in n_sources},
+        warnings=warnings,
+    )
 
 
 def _one(config: TargetConfig, quadrants: Mapping[int, Quadrant]) -> Quadrant:
@@ -246,12 +267,3 @@ def _one(config: TargetConfig, quadrants: Mapping[int, Quadrant]) -> Quadrant:
             key="target.index",
         )
     return quadrants[index]
-
-
-def _repeated(config: TargetConfig, listed: QuadrantList) -> tuple[str, ...]:
-    if not listed.n_duplicates:
-        return ()
-    return (
-        f"{config.path}: {listed.n_duplicates} of {listed.n_lines} lines repeat a quadrant;"
-        f" {len(listed.quadrants)} distinct ones are made",
-    )

@@ -7,44 +7,77 @@ Measuring is in `feature_run`, what is written in `feature_outputs`, one table a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
+from scope_ml.compute.settings import ExecutorConfig
 from scope_ml.core.configuration import option, science_digest, science_values
 from scope_ml.core.machine import Machine
 from scope_ml.core.protocols import Progress
-from scope_ml.core.provenance import Input, TableMetadata, code_digest, code_version
+from scope_ml.core.provenance import Input, TableMetadata, code_digest, code_version, digest_json
 from scope_ml.core.report import Report
 from scope_ml.errors import ConfigError, ScopeError
 from scope_ml.features.cleaning import Cleaning
 from scope_ml.features.crossmatch import CrossMatch
 from scope_ml.features.external import package_versions
-from scope_ml.features.extract import Extraction, FeatureChoice, PeriodSearch, searches
+from scope_ml.features.extract import Extraction, FeatureChoice, PeriodSearch
 from scope_ml.features.registry import feature_digest
 from scope_ml.features.surroundings import CatalogsConfig, Surroundings, Survey, open_surroundings
-from scope_ml.io.run_log import RunLog
-from scope_ml.io.tables import table_format
-from scope_ml.kernels.registry import resolve_device
 from scope_ml.services.kowalski.catalogs import open_catalogs
 from scope_ml.services.kowalski.client import KowalskiClient
 from scope_ml.services.settings import ServicesConfig
+from scope_ml.stages.distributed_run import run_distributed
+from scope_ml.stages.feature_checks import (
+    check_columns,
+    checked_targets,
+    empty_text,
+    extraction_of,
+    feature_log,
+    log_path,
+)
 from scope_ml.stages.feature_log import FeatureLog
-from scope_ml.stages.feature_outputs import beside, check_format
+from scope_ml.stages.feature_reuse import PreviousRelease
 from scope_ml.stages.feature_run import Measuring
 from scope_ml.stages.feature_sources import SourceConfig, check_source, light_curves_of, open_client, open_source
 from scope_ml.stages.feature_tables import FeatureTables
-from scope_ml.stages.feature_targets import TargetConfig, Targets, resolve_targets
+from scope_ml.stages.feature_targets import MANY, TargetConfig, Targets
 from scope_ml.stages.irsa_sources import announce
 
-__all__ = ["GenerateFeatures", "SourceConfig", "open_source", "run"]
+__all__ = [
+    "GenerateFeatures",
+    "SourceConfig",
+    "is_distributed",
+    "open_source",
+    "open_tables",
+    "run",
+]
 
 #: Version of what a part file holds; parts of another version are made again.
 PARTS_VERSION = 2
 
-#: Packages that decide what stands in a part; parts that were made by other code are made again.
-CODE = ("core", "io", "kernels", "features", "services", "stages")
+#: Packages and rooms that decide what stands in a feature table; what was made by other code is made again. How tables are
+#: shared out, reported, fetched or kept from two writers at once is not among it: 74,000 quadrants hang on this list.
+CODE = (
+    *("kernels", "features"),
+    *("core/identifiers.py", "core/lightcurve*.py", "core/sexagesimal.py", "core/sphere.py"),
+    *(
+        f"io/{name}.py"
+        for name in ("catalogs", "hats", "hats_columns", "hats_lsdb", "irsa_tree", "layouts", "lightcurves")
+    ),
+    *(f"io/{name}.py" for name in ("parquet_files", "parts", "row_filter", "scope_*", "selection", "tables")),
+    *(f"services/irsa/{name}.py" for name in ("replies", "star_files", "stars", "votable")),
+    *(f"services/kowalski/{name}.py" for name in ("answers", "asking", "cache", "catalogs", "circles", "light_curves")),
+    *(f"services/kowalski/{name}.py" for name in ("mending", "plans", "replies")),
+    *(f"stages/feature_{name}.py" for name in ("checks", "outputs", "reuse", "run", "sources", "tables")),
+    *(f"stages/{name}.py" for name in ("generate_features", "irsa_sources", "requested_sources")),
+)
+
+#: Sources that ask a service: their work stays in one process here, which opens it once.
+ASK_SERVICES = ("kowalski", "irsa_stars")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +104,23 @@ class GenerateFeatures:
     run_log: str | None = option(
         None, doc="file for JSON lines on how the run goes; null: beside the output", machine=True
     )
+    stale: Literal["refuse", "remake"] = option(
+        "refuse",
+        doc="tables of a folder that were made with other options, code or catalogues: refuse, or make them again",
+        machine=True,
+    )
+    previous: str | None = option(
+        None,
+        doc="table, or folder of tables, of an earlier release: light curves that have not changed take their features over",
+        machine=True,
+    )
+    slices: int = option(
+        0,
+        doc="one table with executor=slurm or dask: pieces that are made apart; 0: one for 5000 light curves",
+        at_least=0,
+        machine=True,
+    )
+    executor: ExecutorConfig = option(ExecutorConfig(), doc="who makes the tables of a folder", machine=True)
     machine: Machine = option(Machine(), doc="how to run", machine=True)
 
     def __post_init__(self) -> None:
@@ -106,6 +156,8 @@ def run(config: GenerateFeatures, *, progress: Progress) -> Report:
     ScopeError
         If the source cannot be read, the output not written, or the device is not there.
     """
+    if is_distributed(config):
+        return run_distributed("generate_features", config, progress=progress)
     if not config.machine.dry_run:
         return _logged(config, Path(config.output), progress)
     with TemporaryDirectory(prefix="scope-dry-run-") as folder:
@@ -113,26 +165,21 @@ def run(config: GenerateFeatures, *, progress: Progress) -> Report:
     return replace(report, outputs={}, warnings=(*report.warnings, "dry run: nothing was kept"))
 
 
+def is_distributed(config: GenerateFeatures) -> bool:
+    """Return whether the tables are made by several processes, here or elsewhere."""
+    executor, kind = config.executor, config.target.kind
+    if executor.kind != "local":
+        return True
+    # A table by itself is as fast on threads; only who asks for slices is given them.
+    shared = config.target.index is None if kind in MANY else config.slices > 1
+    return shared and executor.processes != 1 and config.source.kind not in ASK_SERVICES
+
+
 def _logged(config: GenerateFeatures, output: Path, progress: Progress) -> Report:
-    targets = resolve_targets(config.target, output)
-    if not targets.many:
-        # A name that no table can have, such as that of a folder, is refused before anything is made of it.
-        table_format(output)
-    log_path = _log_path(config, output, many=targets.many)
-    _keep_apart(config, targets, log_path)
-    device = resolve_device(config.machine.device, searches(config.features, config.period_search))
-    facts = {
-        "stage": "generate_features",
-        "version": code_version(),
-        "target": config.target.kind,
-        "output": output,
-        "n_tables": len(targets),
-        "device": device,
-        "workers": config.machine.n_workers,
-    }
-    log = FeatureLog(log=RunLog(log_path), facts=facts)
+    targets = checked_targets(config, output)
+    log = feature_log(config, log_path(config, output, many=targets.many), n_tables=len(targets))
     try:
-        report = _generate(config, targets, device, log, progress)
+        report = _generate(config, targets, output, log, progress)
     except ScopeError as error:
         log.failed({}, error)
         raise
@@ -140,61 +187,32 @@ def _logged(config: GenerateFeatures, output: Path, progress: Progress) -> Repor
     return replace(report, warnings=(*targets.warnings, *report.warnings))
 
 
-def _log_path(config: GenerateFeatures, output: Path, *, many: bool) -> Path | None:
-    if config.machine.dry_run:
-        return None
-    if config.run_log is not None:
-        return Path(config.run_log)
-    return output / "run.log.jsonl" if many else output.with_name(f"{output.name}.log.jsonl")
+def _generate(config: GenerateFeatures, targets: Targets, output: Path, log: FeatureLog, progress: Progress) -> Report:
+    check_columns(config, targets)
+    if targets.many or config.source.kind in ASK_SERVICES:
+        check_source(config.source, everything=config.target.kind == "all")
+    with open_tables(config, log, progress) as tables:
+        if targets.many:
+            announce(tables.open, [target.selection for target in targets])
+            report = tables.make_all(targets.targets, output)
+        else:
+            report = tables.make(targets[0], empty=empty_text(config))
+        return replace(report, warnings=(*report.warnings, *tables.warnings))
 
 
-def _keep_apart(config: GenerateFeatures, targets: Targets, log_path: Path | None) -> None:
-    """Refuse to write over what the run reads, or the log over a table.
+@contextmanager
+def open_tables(config: GenerateFeatures, log: FeatureLog, progress: Progress) -> Iterator[FeatureTables]:
+    """Open what tables are made with: catalogues, a service if one is asked.
 
     Raises
     ------
-    ConfigError
-        Naming the option of the file.
+    ScopeError
+        If it cannot be opened, or the device is not there.
     """
-    read = {
-        "source.path": config.source.path,
-        "target.path": config.target.path,
-        "catalogs.bright_stars": config.catalogs.bright_stars,
-    }
-    taken = {Path(path).resolve(): option for option, path in read.items() if path}
-    written = [path for one in targets for path in (one.output, *beside(one.output, one.request).values())]
-    for path in written:
-        if (option := taken.get(path.resolve())) is not None:
-            raise ConfigError(f"{path} would be written over, which {option} names; give another output", key="output")
-    apart = {*taken, *(path.resolve() for path in written)}
-    if log_path is not None and log_path.resolve() in apart:
-        raise ConfigError(f"run_log={log_path} is another file of this run; give a name of its own", key="run_log")
-
-
-def _generate(config: GenerateFeatures, targets: Targets, device: str, log: FeatureLog, progress: Progress) -> Report:
-    extraction = Extraction(
-        choice=config.features,
-        search=config.period_search,
-        device=device,
-        crossmatch=config.crossmatch,
-        names=config.names,
-    )
-    for target in targets:
-        check_format(target.output, extraction)
-    if targets.many or config.source.kind in ("kowalski", "irsa_stars"):
-        check_source(config.source, everything=config.target.kind == "all")
-    catalogs = _catalogs(config)
+    extraction, catalogs = extraction_of(config), _catalogs(config)
     with open_client(config.service, needed="kowalski" in (config.source.kind, catalogs.kind)) as client:
         surroundings = _surroundings(config, catalogs, extraction, client)
-        tables = _tables(config, extraction, surroundings, client, (log, progress))
-        if targets.many:
-            announce(tables.open, [target.selection for target in targets])
-            report = tables.make_all(targets.targets, Path(log.facts["output"]))
-        else:
-            wanted = f" in band {', '.join(config.source.bands)}" if config.source.bands else ""
-            empty = f"{config.source.path} holds no light curves{wanted}; check source.path and band"
-            report = tables.make(targets[0], empty=empty if config.target.kind == "all" else None)
-    return replace(report, warnings=(*report.warnings, *surroundings.warnings))
+        yield _tables(config, extraction, surroundings, client, (log, progress))
 
 
 def _catalogs(config: GenerateFeatures) -> CatalogsConfig:
@@ -277,4 +295,17 @@ def _tables(
         key=key,
         metadata=metadata,
         colour_radius=config.features.colour_radius_arcsec if "colour" in extraction.groups else None,
+        previous=PreviousRelease(
+            path=None if config.previous is None else Path(config.previous),
+            measured_with=_measured_with(config, key),
+        ),
+        stale_again=config.stale == "remake",
     )
+
+
+def _measured_with(config: GenerateFeatures, key: Mapping[str, Any]) -> str:
+    """Return the digest of what decides the features of a light curve by itself, catalogues and neighbours apart."""
+    cleaning = {name: value for name, value in asdict(config.cleaning).items() if not name.startswith("bright_star")}
+    own = {name: key[name] for name in ("version", "code", "device", "features", "packages")}
+    groups = {name: science_values(getattr(config, name)) for name in ("period_search", "features", "names")}
+    return digest_json([own, groups, cleaning])

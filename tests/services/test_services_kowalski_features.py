@@ -19,7 +19,7 @@ from scope_ml.generate_features import DOOR
 from scope_ml.io.tables import read_table
 from scope_ml.services import waiting
 from scope_ml.services.kowalski.light_curves import LISTED
-from scope_ml.stages import feature_run, generate_features
+from scope_ml.stages import feature_reuse, generate_features
 from scope_ml.stages.catalogue_periods import CatalogueSource
 from scope_ml.stages.generate_features import GenerateFeatures, run
 
@@ -196,7 +196,7 @@ def dying(method, n_calls):
 
 def test_a_run_that_ends_in_the_middle_goes_on(kowalski, values, expected, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(feature_run, "extract_features", dying(feature_run.extract_features, 4))
+        patched.setattr(feature_reuse, "extract_features", dying(feature_reuse.extract_features, 4))
         with pytest.raises(KilledError):
             generate(values("f.parquet"))
     began = kowalski.n_requests

@@ -121,7 +121,7 @@ def test_each_quadrant_has_its_table_and_the_report_adds_up(source, tmp_path, qu
     assert sum(report.facts["points_dropped"].values()) == 0
     assert report.outputs == {"features": str(folder)}
     names = [f"ccd_0{ccd}_quad_{quad}.parquet" for ccd, quad in ((1, 1), (1, 2), (2, 3), (4, 4))]
-    ends = ("", ".dropped.parquet", ".report.json")
+    ends = ("", ".dropped.parquet", ".light_curves.parquet", ".report.json")
     assert sorted(outputs(folder)) == sorted(f"field_000250/{name}{end}" for name in names for end in ends)
     for (ccd, quad), n_light_curves in {**QUADRANTS, (4, 4): 0}.items():
         one = read_table(table(folder, ccd, quad), kind="features")
@@ -198,13 +198,22 @@ def test_finished_quadrants_are_not_made_again(source, tmp_path, quadrants, monk
     assert outputs(folder) == first
 
 
-def test_quadrants_of_other_options_or_broken_ones_are_made_again_and_named(source, tmp_path, quadrants):
+def test_quadrants_of_other_options_are_refused_and_broken_ones_made_again(source, tmp_path, quadrants):
     folder = tmp_path / "features"
     generate(source, folder, quadrants, limit=2)
+    before = outputs(folder)
     expected = tmp_path / "expected"
     generate(source, expected, quadrants)
-    report = generate(source, folder, quadrants)
-    assert report.facts["n_quadrants_finished_before"] == 0
+    refused = generate(source, folder, quadrants)
+    assert (refused.facts["n_failed"], refused.n_in) == (4, 0)
+    old, new = (read_table(table(one, 1, 1)).metadata.facts["made_with"]["all"][:12] for one in (folder, expected))
+    assert refused.facts["failed"][0] == (
+        f"field 250 ccd 1 quad 1: {table(folder, 1, 1)} is stale: made with other options ({old}, now {new});"
+        " give another output, or type stale=remake to make it again"
+    )
+    assert outputs(folder) == before
+    report = generate(source, folder, quadrants, stale="remake")
+    assert (report.facts["n_quadrants_finished_before"], report.facts["n_failed"]) == (0, 0)
     assert any(line.startswith("4 quadrants had been made with other options") for line in report.warnings)
     assert outputs(folder) == outputs(expected)
     table(folder, 1, 1).write_bytes(b"PAR1")
@@ -451,9 +460,9 @@ def dying(method, n_calls):
     return called
 
 if sys.argv[1] == "merge":
-    ParquetTableWriter.close = dying(ParquetTableWriter.close, 4)
+    ParquetTableWriter.close = dying(ParquetTableWriter.close, 5)
 else:
-    Parts.write = dying(Parts.write, 5)
+    Parts.write = dying(Parts.write, 7)
 run(build(GenerateFeatures, json.loads(sys.argv[2])), progress=NullProgress())
 """
 
@@ -502,8 +511,8 @@ def test_a_report_of_other_options_never_stands_beside_a_new_table(source, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(feature_tables, "write_report", stop)
         with pytest.raises(KeyboardInterrupt):
-            generate(source, folder, quadrants, cleaning=sparse)
-    resumed = generate(source, folder, quadrants, cleaning=sparse)
+            generate(source, folder, quadrants, cleaning=sparse, stale="remake")
+    resumed = generate(source, folder, quadrants, cleaning=sparse, stale="remake")
     fresh = generate(source, tmp_path / "fresh", quadrants, cleaning=sparse)
     assert resumed.facts["points_dropped"] == fresh.facts["points_dropped"]
     assert fresh.facts["points_dropped"]["high_cadence"] > 0

@@ -189,6 +189,57 @@ def test_repeated_quadrants_are_counted(tmp_path):
         listed(tmp_path, "250 1 1\n250 1 1\n250 1 3\n", index=2)
 
 
+def test_lists_say_how_many_light_curves_there_are(tmp_path):
+    table = pa.table({"field": [250, 251], "ccd": [1, 16], "quad": [1, 4], "n_sources": [7, None]})
+    write_table(table, tmp_path / "q.parquet", TableMetadata(kind="quadrants"))
+    assert targets_of("quadrant_list", path=str(tmp_path / "q.parquet")).n_sources == {"field 250 ccd 1 quad 1": 7}
+    for text, name in (
+        ("n_sources,field,ccd,quad\n7,250,1,1\n0,251,16,4\n", "list.csv"),
+        ('{"250": {"1": {"1": 7}}, "251": {"16": {"4": 0}}}', "list.json"),
+    ):
+        targets = listed(tmp_path, text, name)
+        assert quadrants(targets) == [(250, 1, 1), (251, 16, 4)]
+        assert targets.n_sources == {"field 250 ccd 1 quad 1": 7, "field 251 ccd 16 quad 4": 0}
+        assert targets.warnings == (
+            f"{tmp_path / name}: 1 quadrants have no light curves by the list; their tables have no rows",
+        )
+        assert listed(tmp_path, text, name, index=0).n_sources == {"field 250 ccd 1 quad 1": 7}
+    targets = listed(tmp_path, '{"250": {"1": [1, 3], "2": [4]}}', "list.json")
+    assert quadrants(targets) == [(250, 1, 1), (250, 1, 3), (250, 2, 4)]
+    assert targets.n_sources == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (
+            "{",
+            FormatError,
+            r"list\.json is no list of quadrants .*; JSON is \{field: \{ccd: \{quad: light curves\}\}\}",
+        ),
+        ("[1, 2]", FormatError, "is no list of quadrants"),
+        ('{"250": {"one": [1]}}', FormatError, "is no list of quadrants"),
+        ('{"250": {"17": [1]}}', DataError, r"list\.json, 250/17/1: ccd 17 does not exist"),
+        ("{}", EmptySelectionError, "lists no quadrant"),
+    ],
+)
+def test_malformed_json(tmp_path, text, error, message):
+    with pytest.raises(error, match=message):
+        listed(tmp_path, text, "list.json")
+
+
+def test_holes_in_a_list_are_counted(tmp_path):
+    targets = listed(tmp_path, "3 250 1 1\n4 250 1 2\n9 250 1 3\n6 250 1 1\n")
+    assert quadrants(targets) == [(250, 1, 1), (250, 1, 2), (250, 1, 3)]
+    assert [line.partition(": ")[2] for line in targets.warnings] == [
+        "1 of 4 lines repeat a quadrant; 3 distinct ones are made",
+        "3 job numbers have no line: 5, 7, 8; the 3 others are made",
+    ]
+    assert not listed(tmp_path, "7 250 1 1\n9 250 1 2\n8 250 1 4\n").warnings
+    (told,) = listed(tmp_path, "0 250 1 1\n99999999999999 250 1 2\n").warnings
+    assert "100000 job numbers have no line: 1, 2, 3, 4, 5, ..." in told
+
+
 def test_job_numbers_are_what_a_job_array_counts_by(tmp_path):
     text = "7 250 1 1\n9 250 1 2\n8 250 1 1\n"
     assert quadrants(listed(tmp_path, text, index=9)) == [(250, 1, 2)]
