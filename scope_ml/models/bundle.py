@@ -8,8 +8,6 @@ no pickle in it, and nothing that says where or when it was made: the same train
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ import pyarrow as pa
 
 from scope_ml.core.provenance import digest_paths
 from scope_ml.errors import ModelError, OutputError
-from scope_ml.io.atomic import clear_leftovers
+from scope_ml.io.atomic import clear_leftovers, hidden_sibling
 from scope_ml.models.algorithms import algorithm
 from scope_ml.models.ensemble_model import EnsembleModel, load_ensemble
 from scope_ml.models.inputs import Float32Array, Inputs, Model
@@ -116,9 +114,8 @@ class ModelBundle:
         folder = Path(folder)
         if folder.exists() and not (folder / BUNDLE_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
             raise OutputError(f"cannot write the model bundle {folder}: something else is there; choose another folder")
-        mark = f"{os.getpid()}-{secrets.token_hex(4)}"
         clear_leftovers(folder)
-        temporary = folder.parent / f".{folder.name}.{mark}.tmp"
+        temporary = hidden_sibling(folder)
         try:
             temporary.mkdir(parents=True)
             self.model.save(temporary)

@@ -215,6 +215,13 @@ class Tally:
         self.n_missing += given.size - finite.size
         self.counts += self.training.count(finite)
 
+    def add_counts(self, n_missing: int, counts: npt.ArrayLike) -> None:
+        """Add what another tally of the same feature has counted, `counts` int64 (n_bins + 2,)."""
+        given = np.asarray(counts, dtype=np.int64)
+        self.n_rows += n_missing + int(given.sum())
+        self.n_missing += n_missing
+        self.counts += given
+
     @property
     def missing_share(self) -> float:
         """Return the share of the rows without a value; 0 of no rows."""

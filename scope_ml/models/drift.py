@@ -5,7 +5,7 @@ Counts batch by batch, so that memory does not grow with the table. May import t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -223,6 +223,24 @@ class DriftCounter:
             self._tallies[name].add(matrix[:, k])
         for name in self._counts:
             self._counts[name] += score_histogram(scores[name].to_numpy())
+
+    def counts(self) -> dict[str, Any]:
+        """Return what has been counted so far, JSON-able, for `add_counts` of another counter."""
+        return {
+            "n_rows": self._n_rows,
+            "features": {name: [tally.n_missing, *tally.counts.tolist()] for name, tally in self._tallies.items()},
+            "scores": {name: counts.tolist() for name, counts in self._counts.items()},
+        }
+
+    def add_counts(self, counts: Mapping[str, Any]) -> None:
+        """Add what a counter of the same models, or of some of them, has counted."""
+        self._n_rows += counts["n_rows"]
+        for name, (n_missing, *values) in counts["features"].items():
+            if name in self._tallies:
+                self._tallies[name].add_counts(n_missing, values)
+        for name, values in counts["scores"].items():
+            if name in self._counts:
+                self._counts[name] += np.asarray(values, dtype=np.int64)
 
     def record(self) -> DriftRecord:
         """Return what has been counted so far."""

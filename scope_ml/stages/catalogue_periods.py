@@ -29,6 +29,7 @@ from scope_ml.errors import ConfigError, EmptySelectionError
 from scope_ml.features.cleaning import Cleaning, CleaningStatus, clean
 from scope_ml.features.shards import shards
 from scope_ml.io.parquet_files import ParquetTableWriter
+from scope_ml.io.selection import Selection
 from scope_ml.io.tables import described, read_batches
 from scope_ml.stages.catalogue_classes import ClassChoice
 from scope_ml.stages.catalogue_rows import RowIndex
@@ -48,19 +49,24 @@ class CatalogueSource(SourceConfig):
         None, doc="light curves that the features were measured on, to refine periods by class", machine=True
     )
 
-    def open(self) -> LightCurveSource | None:
-        """Return the light curves, or None.
+    @property
+    def given(self) -> bool:
+        """Return whether there are light curves."""
+        return self.path is not None or self.kind in ("kowalski", "irsa_stars")
+
+    def open(self, selection: Selection | None = None) -> LightCurveSource | None:
+        """Return the light curves, or those of a selection, or None.
 
         Raises
         ------
         ScopeError
             If there are none at `path`.
         """
-        if self.path is None and self.kind not in ("kowalski", "irsa_stars"):
+        if not self.given:
             return None
         if self.path == "":
             raise ConfigError("'source.path' is empty; give source.path=..., or leave it out", key="source.path")
-        return open_source(self)
+        return open_source(self) if selection is None else open_source(self, selection=selection)
 
 
 @dataclass(frozen=True, kw_only=True)

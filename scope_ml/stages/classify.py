@@ -247,9 +247,9 @@ class _Fetched(CatalogueSource):
 
     selection: Selection = field(default_factory=Selection)
 
-    def open(self) -> LightCurveSource | None:
+    def open(self, selection: Selection | None = None) -> LightCurveSource | None:
         """Return the light curves, or None where periods are not refined."""
-        return None if self.path is None else open_source(self, selection=self.selection)
+        return None if self.path is None else open_source(self, selection=selection or self.selection)
 
 
 def _infer(config: Classify, request: Request, models: ChosenModels, files: Files) -> infer.Infer:

@@ -10,7 +10,7 @@ from scope_ml.io.atomic import atomic_path
 from scope_ml.models.drift import DriftRecord
 from scope_ml.reporting.drift_page import drift_page
 
-__all__ = ["drift_facts", "drift_paths", "drift_warnings", "write_drift"]
+__all__ = ["drift_facts", "drift_paths", "drift_warnings", "field_drift_paths", "write_drift", "write_field_drift"]
 
 #: Features named in a warning.
 NAMES_SHOWN = 3
@@ -29,11 +29,30 @@ def write_drift(record: DriftRecord, output: Path) -> None:
     OutputError
         If they cannot be written.
     """
-    numbers, page = drift_paths(output)
+    _write(record, *drift_paths(output), title=f"Drift of {output.stem}")
+
+
+def field_drift_paths(folder: Path) -> tuple[Path, Path]:
+    """Return where the numbers and the page about the field whose scores lie in `folder` stand."""
+    return folder / "_drift.json", folder / "_drift.html"
+
+
+def write_field_drift(record: DriftRecord, folder: Path, title: str) -> None:
+    """Write the numbers and the page about a field.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    _write(record, *field_drift_paths(folder), title=title)
+
+
+def _write(record: DriftRecord, numbers: Path, page: Path, *, title: str) -> None:
     with atomic_path(numbers) as temporary:
         temporary.write_text(json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_path(page) as temporary:
-        temporary.write_text(drift_page(record, title=f"Drift of {output.stem}"), encoding="utf-8")
+        temporary.write_text(drift_page(record, title=title), encoding="utf-8")
 
 
 def drift_warnings(record: DriftRecord, page: Path | None) -> tuple[str, ...]:

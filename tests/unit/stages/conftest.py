@@ -11,10 +11,12 @@ import pyarrow as pa
 import pytest
 
 from scope_ml.core.configuration import build
+from scope_ml.core.protocols import NullProgress
 from scope_ml.core.provenance import TableMetadata
 from scope_ml.features.registry import GROUPS, feature_columns, feature_digest
 from scope_ml.io.tables import write_table
 from scope_ml.stages.train import Train
+from scope_ml.stages.train import run as run_train
 from scope_ml.taxonomy.classes import load_classes, packaged_conf_dir
 from scope_ml.taxonomy.graph import Taxonomy
 
@@ -90,6 +92,15 @@ def train_values(training_tables: tuple[Path, Path], taxonomy: Taxonomy) -> Call
         return build(Train, values | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def models(train_values: Callable[..., Train], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one bundle of rrlyr and one of pnp, `<tag>/xgb`; nobody may change it."""
+    folder = tmp_path_factory.mktemp("models")
+    for tag in ("rrlyr", "pnp"):
+        run_train(train_values(tag, output=str(folder / tag / "xgb")), progress=NullProgress())
+    return folder
 
 
 @pytest.fixture

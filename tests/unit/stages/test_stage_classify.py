@@ -284,11 +284,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same(
     classify(path=path, machine=one_by_one, output=str(tmp_path / "whole"))
     measure, calls = feature_run._measure, []
 
-    def killed(*given: Any) -> int:
+    def killed(*given: Any, **named: Any) -> int:
         if len(calls) == 3:
             raise KeyboardInterrupt
         calls.append(1)
-        return measure(*given)
+        return measure(*given, **named)
 
     monkeypatch.setattr(feature_run, "_measure", killed)
     (tmp_path / "out").mkdir()
@@ -296,7 +296,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same(
     with pytest.raises(KeyboardInterrupt):
         classify(path=path, machine=one_by_one)
     assert not (tmp_path / "out" / "report.json").exists()
-    monkeypatch.setattr(feature_run, "_measure", lambda *given: calls.append(1) or measure(*given))
+    monkeypatch.setattr(feature_run, "_measure", lambda *given, **named: calls.append(1) or measure(*given, **named))
     calls.clear()
     classify(path=path, machine=one_by_one)
     assert len(calls) == 2

@@ -24,20 +24,10 @@ from scope_ml.errors import (
 )
 from scope_ml.io.tables import read_table, write_table
 from scope_ml.models.algorithms import ALGORITHMS
+from scope_ml.models.batch_scoring import score as score_rows
 from scope_ml.models.bundle import ModelBundle
 from scope_ml.stages.infer import Infer, run
-from scope_ml.stages.train import Train
-from scope_ml.stages.train import run as run_train
 from scope_ml.tracking.lock import read_lock
-
-
-@pytest.fixture(scope="module")
-def models(train_values: Callable[..., Train], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with one bundle of rrlyr and one of pnp."""
-    folder = tmp_path_factory.mktemp("models")
-    for tag in ("rrlyr", "pnp"):
-        run_train(train_values(tag, output=str(folder / tag / "xgb")), progress=NullProgress())
-    return folder
 
 
 @pytest.fixture
@@ -71,10 +61,11 @@ def test_one_row_a_light_curve_with_exact_ids_and_scores(
     report = infer()
     features = read_table(training_tables[0]).data
     table = read_table(tmp_path / "predictions.parquet", kind="predictions")
-    names = ["id", "source_id", "band", "ra", "dec", "field", "period", "pnp_xgb", "rrlyr_xgb"]
-    assert table.data.column_names == names
-    for name in names[:6]:
+    who, weights = ["id", "source_id", "band", "ra", "dec", "field"], ["n", "median", "wstd", "chi2red"]
+    assert table.data.column_names == [*who, "period", "period_significance", *weights, "pnp_xgb", "rrlyr_xgb"]
+    for name in (*who, *weights):
         assert table.data[name].equals(features[name])
+    assert table.data["period_significance"].equals(features["significance_ls"])
     assert table.data["period"].equals(features["period_ls"])
     for tag in ("pnp", "rrlyr"):
         scores = table.data[f"{tag}_xgb"]
@@ -115,7 +106,7 @@ def test_other_formats_hold_the_same(infer: Callable[..., Report], tmp_path: Pat
 
 def test_classes_and_algorithms_select(infer: Callable[..., Report], tmp_path: Path) -> None:
     infer(classes=["pnp"])
-    assert read_table(tmp_path / "predictions.parquet").data.column_names[-2:] == ["period", "pnp_xgb"]
+    assert read_table(tmp_path / "predictions.parquet").data.column_names[-2:] == ["chi2red", "pnp_xgb"]
     with pytest.raises(ModelNotFoundError, match=r"no model for the class\(es\) agn; there are models for pnp"):
         infer(classes=["pnp", "agn"])
     with pytest.raises(ModelNotFoundError, match="no model of algorithms=dnn"):
@@ -204,10 +195,10 @@ def test_other_features_are_refused_and_nothing_is_left(
 def test_a_file_that_breaks_midway_leaves_nothing(
     infer: Callable[..., Report], training_tables: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scope_ml.stages import infer as stage
+    from scope_ml.stages import inference_table as stage
 
     calls = []
-    score = stage.score
+    score = score_rows
 
     def fails_at_the_third(*args: Any, **more: Any) -> pa.Table:
         calls.append(1)

@@ -16,26 +16,17 @@ from scope_ml.core.configuration import build
 from scope_ml.core.protocols import NullProgress
 from scope_ml.core.report import Report
 from scope_ml.io.tables import read_table, write_table
+from scope_ml.models.batch_scoring import score as score_rows
 from scope_ml.models.bundle import ModelBundle
 from scope_ml.stages import infer as stage
 from scope_ml.stages import inference_models
+from scope_ml.stages import inference_table as scoring_room
 from scope_ml.stages.infer import Infer, run
-from scope_ml.stages.train import Train
-from scope_ml.stages.train import run as run_train
 
 N_ROWS = 240
 
 #: Scores of the two models on any batch, by the row's place in the table: rrlyr implies pnp.
 SKEW_OF = {"pnp": lambda skew: 0.5 + 0.1 * np.tanh(skew), "rrlyr": lambda skew: 0.5 + 0.4 * np.tanh(2 * skew)}
-
-
-@pytest.fixture(scope="module")
-def models(train_values: Callable[..., Train], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with one bundle of rrlyr and one of pnp."""
-    folder = tmp_path_factory.mktemp("models")
-    for tag in ("rrlyr", "pnp"):
-        run_train(train_values(tag, output=str(folder / tag / "xgb")), progress=NullProgress())
-    return folder
 
 
 @pytest.fixture
@@ -61,7 +52,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         skew = table["skew"].to_numpy()
         return pa.table({bundle.name: SKEW_OF[bundle.tag](skew).astype(np.float32) for bundle in bundles})
 
-    monkeypatch.setattr(stage, "score", score)
+    monkeypatch.setattr(scoring_room, "score", score)
 
 
 def scores(tmp_path: Path) -> pa.Table:
@@ -144,7 +135,7 @@ def test_siblings_that_are_both_found_are_counted(
 def test_an_ensembles_spread_stands_behind_its_score(
     infer: Callable[..., Report], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    loaded, plain = inference_models.load_bundles, stage.score
+    loaded, plain = inference_models.load_bundles, score_rows
 
     def ensemble(*args: Any) -> tuple[ModelBundle, ...]:
         pnp, rrlyr = loaded(*args)
@@ -155,7 +146,7 @@ def test_an_ensembles_spread_stands_behind_its_score(
         return plain(bundles, table, **more).select(["pnp_xgb", "rrlyr_xgb"]).append_column("pnp_xgb_spread", spread)
 
     monkeypatch.setattr(stage, "load_bundles", ensemble)
-    monkeypatch.setattr(stage, "score", score)
+    monkeypatch.setattr(scoring_room, "score", score)
     infer(consistency="cap")
     table = scores(tmp_path).data
     assert table.column_names[-5:] == ["pnp_xgb", "pnp_xgb_spread", "rrlyr_xgb", "conflicts_xgb", "worst_conflict_xgb"]

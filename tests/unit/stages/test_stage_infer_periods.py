@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scope_ml.core.configuration import build
@@ -365,3 +366,36 @@ def test_rows_are_found_by_exact_id_and_band() -> None:
     names = RowIndex(pa.table({"id": ["b", "a"]}))
     assert names.take(names.find(pa.table({"id": ["a", "b"], "band": ["g", "r"]}))).tolist() == [1, 0]
     assert RowIndex(keys.slice(0, 0)).find(pa.table({"id": [5], "band": ["r"]})).tolist() == [-1]
+
+
+def test_quadrants_of_a_field_take_their_own_light_curves(
+    infer: Callable[..., Report], curves: Path, training_tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The light curves of each quadrant are found by field, ccd and quad; others are not read for it."""
+    whole, listed = read_table(training_tables[0]), pq.read_table(curves)
+    half = N_CURVES // 2
+    row = np.arange(listed.num_rows) % N_CURVES
+    for name, values in (("field", np.full(row.size, 245)), ("ccd", 1 + (row >= half)), ("quad", np.full(row.size, 3))):
+        listed = listed.append_column(name, pa.array(values.astype(np.int32)))
+    pq.write_table(listed, tmp_path / "curves.parquet")
+    rows = {1: whole.data.slice(0, half), 2: whole.data.slice(half, N_CURVES - half)}
+    for ccd, data in rows.items():
+        path = tmp_path / "features" / "field_000245" / f"ccd_{ccd:02d}_quad_3.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(data, path, whole.metadata)
+    source = {"path": str(tmp_path / "curves.parquet")}
+    output = tmp_path / "scores"
+    report = infer(features=str(tmp_path / "features"), output=str(output), field=245, source=source)
+    assert report.facts["n_failed"] == 0
+    infer(features=str(training_tables[0]), source=source)
+    expected = read_table(tmp_path / "predictions.parquet").data.slice(0, N_CURVES)
+    found = [read_table(output / "field_000245" / f"ccd_{ccd:02d}_quad_3.parquet") for ccd in (1, 2)]
+    assert pa.concat_tables([one.data for one in found]).equals(expected)
+    assert report.facts["periods"]["refined"] == sum(one.metadata.facts["periods"]["refined"] for one in found) > 10
+    assert {one.n_rows for table in found for one in table.metadata.inputs if one.name == "light_curves"} == {N_CURVES}
+    # New light curves of one quadrant: that one again, by digest.
+    changed = listed.take(pa.array(np.flatnonzero((row >= half) | (row % 2 == 0))))
+    pq.write_table(changed, tmp_path / "curves.parquet")
+    again = infer(features=str(tmp_path / "features"), output=str(output), field=245, source=source)
+    assert (again.facts["n_failed"], again.facts["n_quadrants"]) == (0, 2)
+    assert any("other features or light curves" in line for line in again.warnings)
