@@ -1,4 +1,7 @@
-"""Look into the registry of models and move its champions: list, show, compare, promote, rollback, export, import."""
+"""Look into the registry of models, move its champions, keep it safe and small.
+
+list, show, compare, promote, rollback; export, import; backup, restore, clean.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,12 @@ python -m scope_ml.registry promote name=scope-rrlyr-xgb version=2 reason="fewer
 python -m scope_ml.registry rollback name=scope-rrlyr-xgb reason="too many blends"
 python -m scope_ml.registry export output=champions
 python -m scope_ml.registry import path=champions tracking=server tracking.uri=https://mlflow.example.org
+python -m scope_ml.registry import path=results/release
+python -m scope_ml.registry backup output=backups/2026-11-23.zip
+python -m scope_ml.registry restore path=backups/2026-11-23.zip tracking.uri=sqlite:///restored/mlflow.db
+python -m scope_ml.registry clean lock=[results/models.lock.json] clean.keep=3 clean.older_than=30 apply=true
 """,
-    actions=("list", "show", "compare", "promote", "rollback", "export", "import"),
+    actions=("list", "show", "compare", "promote", "rollback", "export", "import", "backup", "restore", "clean"),
 )
 
 

@@ -16,6 +16,7 @@ from scope_ml.datasets.dataset import Dataset
 from scope_ml.datasets.join import DEFAULT_JOIN, JoinConfig, concatenate, join
 from scope_ml.datasets.labels import Labels, merge_labels, read_labels
 from scope_ml.datasets.split import DEFAULT_SPLIT, Split, SplitConfig, grouped_stratified_split
+from scope_ml.datasets.training_set import read_training_set
 from scope_ml.errors import ConfigError, DataError
 from scope_ml.io.tables import read_table
 from scope_ml.taxonomy.graph import Taxonomy
@@ -33,7 +34,7 @@ class DatasetConfig:
     features: str | tuple[str, ...] = option((), machine=True, doc="feature table(s) of generate_features")
     labels: str | tuple[str, ...] = option((), machine=True, doc="label table(s): wide, or id,class or ra,dec,class")
     origins: tuple[str, ...] = option((), doc="name of the survey or set of each feature table")
-    path: str | None = option(None, machine=True, doc="folder of build_dataset, instead of features and labels")
+    path: str | None = option(None, machine=True, doc="folder of build_dataset or training_set.parquet, in their place")
     join: JoinConfig = option(DEFAULT_JOIN, doc="how labels find their light curves")
 
     @property
@@ -144,13 +145,15 @@ def save_built(folder: Path, dataset: Dataset, split: Split) -> None:
 
 
 def load_built(folder: Path) -> tuple[Dataset, Split]:
-    """Read a folder of `save_built`.
+    """Read a folder of `save_built`, or the ``training_set.parquet`` of a data release.
 
     Raises
     ------
     SchemaError, DataError
         If it is none, is not whole, or holds files of different runs.
     """
+    if folder.is_file():
+        return read_training_set(folder)
     dataset = Dataset.load(folder)
     split = Split.load(folder, of=dataset.digest)
     if len(split.part) != len(dataset):

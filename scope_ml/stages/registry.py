@@ -1,4 +1,4 @@
-"""Stage `registry`: list, show, compare, promote, rollback, export, import.
+"""Stage `registry`: list, show, compare, promote, rollback, export, import, backup, restore, clean.
 
 Each action is a function here that asks the rooms ``registry_*`` for the work and returns a report whose text is shown.
 Reading a database file needs no MLflow and takes well under a second.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,18 +20,20 @@ from scope_ml.core.report import Report
 from scope_ml.datasets.assemble import DatasetConfig, as_paths
 from scope_ml.datasets.split import DEFAULT_SPLIT, SplitConfig
 from scope_ml.errors import ConfigError, ModelNotFoundError
-from scope_ml.stages import registry_promote, registry_transfer, registry_view
+from scope_ml.stages import registry_backup, registry_clean, registry_promote, registry_transfer, registry_view
+from scope_ml.stages.registry_clean import CleanConfig
 from scope_ml.stages.registry_compare import Comparison, Side, compare, load_stars
+from scope_ml.stages.registry_received import received_models
 from scope_ml.taxonomy.classes import load_classes, packaged_conf_dir
 from scope_ml.tracking.bundles import model_record
 from scope_ml.tracking.registry import Registry
 from scope_ml.tracking.resolve import open_view
 from scope_ml.tracking.settings import TrackingConfig
-from scope_ml.tracking.transfer import read_parcel, write_parcel
+from scope_ml.tracking.transfer import Parcelled, write_parcel
 
 __all__ = ["RegistryTask", "run"]
 
-Action = Literal["list", "show", "compare", "promote", "rollback", "export", "import"]
+Action = Literal["list", "show", "compare", "promote", "rollback", "export", "import", "backup", "restore", "clean"]
 
 #: What an action cannot do without, and where to find it.
 NEEDED = {
@@ -40,12 +42,14 @@ NEEDED = {
     "rollback": ("name",),
     "export": ("output",),
     "import": ("path",),
+    "backup": ("output",),
+    "restore": ("path",),
 }
 EXAMPLES = {
     "name": "name=scope-<tag>-<algorithm>, as registry list shows them",
     "version": "version=NUMBER or version=challenger",
-    "output": "output=FOLDER to write",
-    "path": "path=FOLDER that registry export wrote",
+    "output": "output=FOLDER to write (backup: or a FILE.zip)",
+    "path": "path=FOLDER that registry export, release pack or registry backup wrote",
 }
 
 
@@ -63,11 +67,19 @@ class RegistryTask:
     algorithms: tuple[str, ...] = option((), machine=True, doc="list, export: xgb, dnn, ...; empty: all")
     alias: str = option("champion", machine=True, doc="export: versions with this alias")
     format: Literal["table", "json", "csv"] = option("table", machine=True, doc="list, show, compare: how it is shown")
-    lock: str | None = option(None, machine=True, doc="list: check the pins of this models.lock.json")
+    lock: str | tuple[str, ...] | None = option(
+        None, machine=True, doc="list: check the pins of this models.lock.json; clean: keep what these pin"
+    )
     reason: str | None = option(None, machine=True, doc="promote, rollback: why; promote needs it without a win")
     by: str | None = option(None, machine=True, doc="who; null: git's user.name, else the login")
-    path: str | None = option(None, machine=True, doc="import: folder that export wrote")
-    output: str | None = option(None, machine=True, doc="export: folder to write")
+    path: str | None = option(
+        None, machine=True, doc="import: an export, a data release or its zip of models; restore: a backup"
+    )
+    output: str | None = option(
+        None, machine=True, doc="export: folder; backup: folder or FILE.zip; clean: receipt, null: beside the database"
+    )
+    clean: CleanConfig = option(CleanConfig(), doc="what stays")
+    apply: bool = option(False, machine=True, doc="clean: true removes, false shows")
     promote: bool | None = option(
         None,
         machine=True,
@@ -116,6 +128,9 @@ def run(config: RegistryTask, *, progress: Progress) -> Report:
         "rollback": _rollback,
         "export": _export,
         "import": _import,
+        "backup": _back_up,
+        "restore": _restore,
+        "clean": _clean,
     }
     report = actions[config.action](config, progress)
     return Report(
@@ -131,7 +146,8 @@ def _list(config: RegistryTask, progress: Progress) -> Report:
     del progress
     view = open_view(config.tracking)
     if config.lock is not None:
-        rows = registry_view.check_lock(view, Path(config.lock))
+        paths = as_paths(config.lock)
+        rows = [row for path in paths for row in registry_view.check_lock(view, path)]
         columns = ("name", "pinned", "found", "champion", "state")
         n_failed = sum(row["found"] is None for row in rows)
         text = registry_view.rendered(rows, config.format, columns)
@@ -200,7 +216,11 @@ def _export(config: RegistryTask, progress: Progress) -> Report:
 
 
 def _import(config: RegistryTask, progress: Progress) -> Report:
-    models = read_parcel(Path(config.path or ""))
+    with received_models(Path(config.path or "")) as models:
+        return _imported(config, models, progress)
+
+
+def _imported(config: RegistryTask, models: Sequence[Parcelled], progress: Progress) -> Report:
     kept = [
         model
         for model in models
@@ -228,6 +248,28 @@ def _import(config: RegistryTask, progress: Progress) -> Report:
     n_new = sum(one.is_new for one in done)
     facts = {"n_versions_new": n_new, "n_runs_new": n_runs, "versions": [asdict(one.version) for one in done]}
     return Report(stage="registry", n_in=len(models), facts={**facts, "text": "\n".join(rows)})
+
+
+def _back_up(config: RegistryTask, progress: Progress) -> Report:
+    output = Path(config.output or "").absolute()
+    return registry_backup.back_up(config.tracking, output, dry_run=config.machine.dry_run, progress=progress)
+
+
+def _restore(config: RegistryTask, progress: Progress) -> Report:
+    path = Path(config.path or "")
+    return registry_backup.restore(config.tracking, path, dry_run=config.machine.dry_run, progress=progress)
+
+
+def _clean(config: RegistryTask, progress: Progress) -> Report:
+    return registry_clean.clean(
+        config.tracking,
+        config.clean,
+        as_paths(config.lock or ()),
+        receipt=Path(config.output) if config.output is not None else None,
+        by=config.by,
+        apply=config.apply and not config.machine.dry_run,
+        progress=progress,
+    )
 
 
 def _carried_out(config: RegistryTask, registry: Registry, step: registry_promote.Step) -> Report:

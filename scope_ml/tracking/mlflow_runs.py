@@ -25,7 +25,7 @@ from scope_ml.tracking.registry import Registry
 from scope_ml.tracking.settings import between_processes, redact
 from scope_ml.tracking.tracker import Entry, RunHandle
 
-__all__ = ["MlflowRun", "MlflowTracker"]
+__all__ = ["PARENT_TAG", "PROCESS_TAG", "MlflowRun", "MlflowTracker", "is_dead"]
 
 #: Most parameters or tags, and most entries in all, that MLflow takes at once.
 BATCH_PARAMS, BATCH_ENTRIES = 100, 1000
@@ -293,7 +293,7 @@ class MlflowTracker:
                     process = tags.get(PROCESS_TAG, "")
                     if KEY_TAG in tags:
                         self._open.setdefault(tags[KEY_TAG], []).append((run.info.run_id, process))
-                    elif tags.get("scope.kind") == "sweep" and _is_dead(process):
+                    elif tags.get("scope.kind") == "sweep" and is_dead(process):
                         client.set_terminated(run.info.run_id, "KILLED")
             for run_id, process in self._open.pop(key, []):
                 if run_id != self._attached and not _is_alive(process):
@@ -337,7 +337,7 @@ def _this_process() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-def _is_dead(process: str) -> bool:
+def is_dead(process: str) -> bool:
     """Return whether ``host:pid`` was a process of this host that runs no more."""
     host, _, pid = process.rpartition(":")
     return host == platform.node() and pid.isdigit() and not is_running(int(pid))

@@ -13,9 +13,7 @@ Only plain files that a bundle is made of are taken or read; nothing in them is 
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +22,7 @@ from typing import Any
 
 from scope_ml.core.provenance import digest_file
 from scope_ml.errors import FormatError, ModelError, OutputError
-from scope_ml.io.atomic import clear_leftovers
+from scope_ml.io.atomic import clear_leftovers, hidden_sibling
 from scope_ml.models.record import read_record
 from scope_ml.tracking.bundles import model_record
 from scope_ml.tracking.records import ModelRecord, ModelVersion
@@ -88,7 +86,7 @@ def write_parcel(folder: Path, parcels: Sequence[Parcel]) -> bool:
     if folder.exists() and not manifest.is_file() and (folder.is_file() or any(folder.iterdir())):
         raise OutputError(f"cannot write the export {folder}: something else is there; choose another output")
     clear_leftovers(folder)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = hidden_sibling(folder)
     old = temporary.with_suffix(".old")
     try:
         temporary.mkdir(parents=True)
