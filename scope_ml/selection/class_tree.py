@@ -86,10 +86,23 @@ class ClassTree:
         thresholds
             (n_tags,).
         """
+        return self.deepest(scores, self.borne(scores, thresholds))
+
+    def borne(self, scores: FloatArray, thresholds: FloatArray) -> BoolArray:
+        """Return which classes reach their threshold together with every class that they imply; bool (n, n_tags).
+
+        Parameters
+        ----------
+        scores, thresholds
+            As in `confident`.
+        """
         reached = reaches(scores, thresholds)
         implies = self.graph.implies.astype(np.float32)
         # An implied class that is not reached speaks against a class.
-        borne = reached & ~((~reached).astype(np.float32) @ implies.T > 0)
+        return reached & ~((~reached).astype(np.float32) @ implies.T > 0)
+
+    def deepest(self, scores: FloatArray, borne: BoolArray) -> npt.NDArray[np.int64]:
+        """Return the deepest of the classes that `borne` gives for each star, as its column, or -1; int64 (n,)."""
         # Scores are at most 1, so that depth comes first.
         rank = np.where(borne, 2.0 * self.depth + np.nan_to_num(scores), -1.0)
         if not rank.shape[1]:

@@ -7,6 +7,7 @@ worked on one after the other, so that memory does not grow with their number. M
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from scope_ml.core.identifiers import one_chunk
 from scope_ml.selection.stars import Stars, id_columns
 
-__all__ = ["NAME_PREFIX", "Combine", "combined", "consolidate", "star_names"]
+__all__ = ["NAME_PREFIX", "Combine", "combined", "consolidate", "first_known", "star_names"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -135,7 +136,7 @@ def consolidate(
     kept = [own, "source_id", *(name for name in id_columns(table.column_names) if name != "survey_id"), *further]
     for name in kept:
         if name is not None and name in table.column_names:
-            columns[name] = _first_known(stars, one_chunk(table[name]))
+            columns[name] = first_known(stars, one_chunk(table[name]))
     if "period" in table.column_names:
         at = pa.array(_period_rows(table, stars))
         columns |= {name: one_chunk(table[name]).take(at) for name in PERIODS if name in table.column_names}
@@ -157,10 +158,10 @@ def _names(table: pa.Table, stars: Stars, prefix: str) -> pa.Array:
         return made
     given = one_chunk(table["obj_id"]).cast(pa.string())
     given = pc.if_else(pc.equal(given, ""), pa.scalar(None, pa.string()), given)
-    return pc.coalesce(_first_known(stars, given), made)
+    return pc.coalesce(first_known(stars, given), made)
 
 
-def _first_known(stars: Stars, column: pa.Array) -> pa.Array:
+def first_known(stars: Stars, column: pa.Array) -> pa.Array:
     """Return the value of each star's first row that has one: not null, no NaN, no id 0."""
     known = column.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_floating(column.type):
@@ -199,7 +200,14 @@ def _floats(column: pa.Array) -> FloatArray:
     return values
 
 
-def star_names(ra: FloatArray, dec: FloatArray, prefix: str = NAME_PREFIX) -> pa.Array:
+def star_names(
+    ra: FloatArray,
+    dec: FloatArray,
+    prefix: str = NAME_PREFIX,
+    *,
+    apart: npt.NDArray[np.bool_] | None = None,
+    of: pa.Array | None = None,
+) -> pa.Array:
     """Return distinct names of places, such as ``ZTFJ170337.70+123413.0``: those of `core.sexagesimal.iau_name`.
 
     Stars that would share a name get more decimals, all of them, until they differ (``ZTFJ170337.703+123413.02``), and
@@ -209,18 +217,38 @@ def star_names(ra: FloatArray, dec: FloatArray, prefix: str = NAME_PREFIX) -> pa
     ----------
     ra, dec
         float64 (n,) [deg]; NaN gives null.
+    prefix
+        What names begin with.
+    apart
+        Stars whose names are told apart without looking at others, bool (n,): they end in a digest of `of`
+        (``ZTFJ170337.70+123413.0_3f9a2c01``), and the others' names are as if they were not there.
+    of
+        What only this star has, such as the id of its first light curve, string (n,); needed for `apart`. Where it is given,
+        stars in the same place get its digest instead of letters.
     """
     known = np.isfinite(ra) & np.isfinite(dec)
     names = _formatted(np.where(known, ra, 0.0), np.where(known, dec, 0.0), DECIMALS[0], prefix)
-    shared = _shared(names, known)
+    if apart is not None and of is not None and (marked := np.flatnonzero(apart)).size:
+        names = _replaced(names, marked, _digested(names.take(pa.array(marked)), of.take(pa.array(marked))))
+    # Names that are marked are nobody else's.
+    shared = _shared(names, known if apart is None else known & ~apart)
     for decimals in DECIMALS[1:]:
         if not len(shared):
             break
         names = _replaced(names, shared, _formatted(ra[shared], dec[shared], decimals, prefix))
         shared = shared[_shared(names.take(pa.array(shared)), np.ones(len(shared), dtype=bool))]
     if len(shared):
-        names = _replaced(names, shared, _lettered(names.take(pa.array(shared)).to_pylist()))
+        at = pa.array(shared)
+        # A digest does not depend on who else is in view; letters do.
+        told = _lettered(names.take(at).to_pylist()) if of is None else _digested(names.take(at), of.take(at))
+        names = _replaced(names, shared, told)
     return pc.if_else(pa.array(known), names, pa.scalar(None, pa.string()))
+
+
+def _digested(names: pa.Array, of: pa.Array) -> pa.Array:
+    """Return names with eight hexadecimal digits behind each that stand for what the star alone has."""
+    digests = [blake2b(str(one).encode(), digest_size=4).hexdigest() for one in of.to_pylist()]
+    return pc.binary_join_element_wise(names, pa.array(digests, pa.string()), "_")
 
 
 def _shared(names: pa.Array, known: npt.NDArray[np.bool_]) -> IntArray:

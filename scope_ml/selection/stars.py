@@ -22,8 +22,19 @@ from scope_ml.core.identifiers import exact_ids, one_chunk
 from scope_ml.core.sphere import angle_arcsec, unit_vectors
 from scope_ml.errors import ConfigError, DataError, MissingColumnError
 from scope_ml.selection.friends import friends, mean_positions, nearest
+from scope_ml.selection.survey_ranks import key_ranks, lesser_joined
 
-__all__ = ["SURVEY_ID", "StarKey", "Stars", "find_stars", "id_columns", "plain_ids", "survey_ids", "survey_keys"]
+__all__ = [
+    "SURVEYS",
+    "SURVEY_ID",
+    "StarKey",
+    "Stars",
+    "find_stars",
+    "id_columns",
+    "plain_ids",
+    "survey_ids",
+    "survey_keys",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -42,7 +53,7 @@ ID_COLUMN = re.compile(rf"({'|'.join(SURVEYS)})(_\w+?)?_{{2,3}}id")
 SURVEY_ID = "survey_id"
 
 #: Columns that tell light curves apart, if they are there.
-ROW_IDS = ("id", "_id", "ztf_id", "obj_id", "band", "filter")
+ROW_IDS = ("id", "_id", "ztf_id", "obj_id", "band", "filter", "field", "ccd", "quad")
 
 #: Text that stands for no id, in small letters or capitals.
 NO_ID = r"^(0*|-\d+|nan|none|null|<na>)$"
@@ -126,7 +137,9 @@ def find_stars(table: pa.Table, *, by: StarKey = "auto", radius_arcsec: float = 
         One row a light curve: what `by` asks for, and where they are there `ra`, `dec` [deg] and the id of the
         light curve (`id` or `_id`, `band`), which decides on the order of stars.
     by
-        ``survey_id``: the Gaia id, else AllWISE's, else PS1's (columns such as ``Gaia_EDR3___id``, or ``survey_id``);
+        ``survey_id``: the Gaia id, else AllWISE's, else PS1's (columns such as ``Gaia_EDR3___id``, or ``survey_id``); a light
+        curve with an id of a lesser survey only belongs to the star of a better id within `radius_arcsec`, if that has no
+        other id of the lesser one;
         ``source_id`` and ``obj_id``: the column of that name; ``position``: nothing but the place; ``auto``: the first of
         these for which there are columns.
     radius_arcsec
@@ -157,6 +170,12 @@ def find_stars(table: pa.Table, *, by: StarKey = "auto", radius_arcsec: float = 
     coded = pc.dictionary_encode(one_chunk(keys.take(pa.array(canonical))))
     code = np.asarray(pc.fill_null(coded.indices, -1), dtype=np.int64)
     n_keys = len(coded.dictionary)
+    if used == "survey_id" and radius_arcsec > 0:
+        ranks = key_ranks(coded.dictionary, SURVEYS)
+        if ranks.any():
+            own = _lesser_ids(table.select(list(id_columns(table.column_names))).take(pa.array(canonical)), where)
+            owner = lesser_joined(code, coded.dictionary, ranks, own, (ra_sorted, dec_sorted), radius_arcsec)
+            code = np.where(code >= 0, owner[code], -1)
     star = _with_places(code, n_keys, ra_sorted, dec_sorted, radius_arcsec)
     return _stars(star, canonical, coded.dictionary, code, (ra_sorted, dec_sorted), used)
 
@@ -175,6 +194,17 @@ def survey_keys(table: pa.Table, *, where: str = "table") -> pa.Array:
         prefix = "" if name == SURVEY_ID else name.removesuffix("id").rstrip("_") + "___"
         keys = pc.coalesce(keys, pc.binary_join_element_wise(prefix, ids, ""))
     return keys
+
+
+def _lesser_ids(table: pa.Table, where: str) -> dict[int, pa.Array]:
+    """Return the ids of all surveys but the first, by rank, as `survey_keys` writes them."""
+    found: dict[int, pa.Array] = {}
+    for name in id_columns(table.column_names):
+        rank = next((rank for rank, survey in enumerate(SURVEYS) if name.startswith(survey)), 0)
+        if rank:
+            keys = survey_keys(table.select([name]), where=where)
+            found[rank] = pc.coalesce(found[rank], keys) if rank in found else keys
+    return dict(sorted(found.items()))
 
 
 def survey_ids(table: pa.Table, *, where: str = "table") -> list[tuple[str, pa.Array]]:
@@ -278,7 +308,7 @@ def _positions(table: pa.Table, where: str, *, needed: bool) -> tuple[FloatArray
 
 
 def _canonical(table: pa.Table, ra: FloatArray, dec: FloatArray) -> IntArray:
-    """Return the order of rows by id, band and place, whatever their order in the table; int64 (n_rows,)."""
+    """Return the order of rows by id, band, field and place, whatever their order in the table; int64 (n_rows,)."""
     columns = {name: one_chunk(table[name]) for name in ROW_IDS if name in table.column_names}
     plain = {
         name: column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

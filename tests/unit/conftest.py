@@ -1,4 +1,4 @@
-"""A Kowalski without HTTP: documents in memory, in no order, asked as `services.kowalski.client.Asks` is."""
+"""A Kowalski without HTTP (documents in memory, in no order, asked as `services.kowalski.client.Asks` is), catalogues of stars."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from collections import Counter
 from threading import Lock
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scope_ml.errors import QueryRefusedError
+from scope_ml.io.healpix import finest_cells
 
 #: What comparisons of filters mean.
 COMPARISONS = {
@@ -105,3 +109,68 @@ def memory_kowalski():
 def quadrant_documents():
     """Makes the documents of a quadrant."""
     return source_documents
+
+
+class StarCatalogueWriter:
+    """Writes catalogues of stars in the layout of HATS, of any partitions, without the stage that makes real ones."""
+
+    #: What a star has where a test says nothing of it.
+    DEFAULTS = {
+        "bands": ["g"],
+        "fields": [296],
+        "period": None,
+        "n_conflicts": 0,
+        "confident_classes": [],
+        "crowded": False,
+        "wide": False,
+        "no_survey_id": False,
+    }
+    TYPES = {
+        "name": pa.string(),
+        "ra": pa.float64(),
+        "dec": pa.float64(),
+        "n_light_curves": pa.int32(),
+        "bands": pa.list_(pa.string()),
+        "fields": pa.list_(pa.int32()),
+        "ids": pa.list_(pa.int64()),
+        "period": pa.float64(),
+        "n_conflicts": pa.int32(),
+        "confident_classes": pa.list_(pa.string()),
+        "crowded": pa.bool_(),
+        "wide": pa.bool_(),
+        "no_survey_id": pa.bool_(),
+    }
+
+    def __call__(self, folder, stars, *, order=1, scores=(), types=None, without=()):
+        """Write the stars (a mapping each: name, ra, dec, ids, scores, ...) into cells of one order, or of `order(base cell)`."""
+        types = {**self.TYPES, **dict.fromkeys(scores, pa.float32()), **(types or {})}
+        full = [
+            {
+                **self.DEFAULTS,
+                **dict.fromkeys(scores),
+                "n_light_curves": len(star["ids"]),
+                "name": f"star{star['ids'][:1]}",
+                **star,
+            }
+            for star in stars
+        ]
+        cells = finest_cells(*(np.array([star[name] for star in full], dtype=float) for name in ("ra", "dec")))
+        types = {name: dtype for name, dtype in types.items() if name not in without}
+        parts = {}
+        for star, cell in sorted(zip(full, cells.tolist(), strict=True), key=lambda pair: pair[1]):
+            of = order(cell >> 2 * 29) if callable(order) else order
+            parts.setdefault((of, cell >> 2 * (29 - of)), []).append({"_healpix_29": cell, **star})
+        schema = pa.schema({"_healpix_29": pa.int64(), **types})
+        (folder / "dataset").mkdir(parents=True)
+        pq.write_metadata(schema, folder / "dataset" / "_common_metadata")
+        for (of, pixel), rows in parts.items():
+            path = folder / "dataset" / f"Norder={of}" / f"Dir={pixel // 10_000 * 10_000}" / f"Npix={pixel}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema}
+            pq.write_table(pa.table(columns, schema=schema), path)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def write_stars():
+    return StarCatalogueWriter()

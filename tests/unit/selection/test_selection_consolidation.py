@@ -137,3 +137,28 @@ def test_stars_without_a_place_have_no_name() -> None:
 def test_many_stars_in_one_place_all_have_names() -> None:
     names = star_names(np.full(700, 10.0), np.full(700, 5.0)).to_pylist()
     assert len(set(names)) == 700
+
+
+def test_marked_stars_are_told_apart_by_themselves() -> None:
+    ra, dec = np.array([10.0, 10.0, 10.0, 50.0]), np.array([1.0, 1.0, 1.0, 2.0])
+    of = pa.array(["11", "12", "13", "14"])
+    plain = iau_name(10.0, 1.0)
+    names = star_names(ra, dec, apart=np.array([True, False, True, True]), of=of).to_pylist()
+    # The others are named as if the marked ones were not there.
+    assert names[1] == plain
+    assert len(set(names)) == 4
+    assert all(name.startswith(f"{plain}_") for name in (names[0], names[2]))
+    assert names[3].startswith(iau_name(50.0, 2.0) + "_")
+    # Whoever looks, and at whatever else.
+    alone = star_names(ra[2:3], dec[2:3], apart=np.array([True]), of=of.slice(2, 1)).to_pylist()
+    assert alone == names[2:3]
+
+
+def test_stars_in_one_place_are_named_alike_from_both_sides() -> None:
+    ra, dec = np.full(3, 10.0), np.full(3, 1.0)
+    of = pa.array(["11", "12", "13"])
+    names = star_names(ra, dec, of=of).to_pylist()
+    assert len(set(names)) == 3
+    assert star_names(ra, dec, of=of.take(pa.array([2, 0, 1]))).to_pylist() == [names[2], names[0], names[1]]
+    # Only what shares a place.
+    assert star_names(ra[:1], dec[:1], of=of.slice(0, 1)).to_pylist() == [iau_name(10.0, 1.0)]

@@ -247,3 +247,9 @@ def test_the_order_of_rows_does_not_matter(seed: int, by: str) -> None:
 def test_floats_without_a_number_are_no_ids() -> None:
     rows = pa.table({"id": [1, 2], "AllWISE___id": [np.nan, None], "ra": [1.0, 2.0], "dec": [0.0, 0.0]})
     assert find_stars(rows, by="survey_id").by_place == 2
+
+
+@pytest.mark.parametrize("name", ["field", "ccd", "quad"])
+def test_light_curves_of_one_id_are_in_the_order_of_their_place_on_the_camera(name: str) -> None:
+    rows = pa.table({"id": [1, 1, 1], "band": ["g"] * 3, "source_id": [7] * 3, name: [3, 1, 2]})
+    assert find_stars(rows).order.tolist() == [1, 2, 0]
