@@ -14,6 +14,7 @@ RESULTS = """
 Done in {minutes:.1f} min.
   report        results/report.html                 open it in a browser
   scores        results/predictions/predictions.parquet   one row a light curve, <tag>_xgb and <tag>_dnn
+  catalogue     results/catalogue/catalogue.html    one row a star; make release-data packs it
   champions     results/models.lock.json
   metrics       .venv/bin/dvc metrics show          plots: .venv/bin/dvc plots show
   MLflow UI     make ui                             then http://127.0.0.1:5000

@@ -30,7 +30,7 @@ REQUIRED = {
     "register": ["models=m", "output=o"],
     "registry": ["action=list"],
     "import_models": ["path=p", "output=o", "stats=s"],
-    "infer": ["features=f", "output=o"],
+    "infer": ["features=f", "output=o", "field=1"],
     "classify": ["source.path=p", "ra=1", "dec=2"],
     "select_sample": ["predictions=[p]", "output=o.parquet"],
     "fritz_disagreements": ["predictions=[p]", "output=o"],
@@ -42,6 +42,9 @@ REQUIRED = {
     "fritz_upload": ["table=t", "groups=[1]", "output=o"],
     "fritz_download": ["groups=[1]", "output=o"],
     "fritz_annotate": ["action=post", "obj_id=s", "origin=o", "key=k", "value=1", "groups=[1]"],
+    "catalog": ["predictions=p", "output=o"],
+    "release": ["action=pack", "output=o"],
+    "slurm": ["action=status", "plan=p"],
     "doctor": [],
 }
 
@@ -55,6 +58,9 @@ FURTHER = {
     "tune=dnn": ["algorithm=dnn"],
     "tune=xgb": ["algorithm=xgb"],
 }
+
+#: Clusters that Slurm jobs can be made for.
+PRESETS = sorted(path.stem for path in (packaged_conf_dir() / "executor" / "cluster").glob("*.yaml"))
 
 #: Choices that a door refuses: networks that classes share have no study of one class.
 REFUSED = {("tune", "algorithm=dnn_shared")}
@@ -130,7 +136,15 @@ def test_every_file_in_conf_is_reached() -> None:
         f"{folder}/{path.stem}" for folder in ("class", "fritz") for path in (packaged_conf_dir() / folder).glob("*")
     }
     assert {"fritz/names", "fritz/field_guide"} <= data
-    assert files <= reached | data
+    assert files <= reached | data | {f"executor/cluster/{preset}" for preset in PRESETS}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_cluster_composes(preset: str) -> None:
+    config = composed(
+        "generate_features", "target=field", "target.field=1", "executor=slurm", f"executor/cluster={preset}"
+    )
+    assert config.executor.cluster.name == preset
 
 
 @pytest.mark.parametrize("door", DOORS)

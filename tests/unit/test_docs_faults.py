@@ -9,13 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINES = [
-    line for line in (ROOT / "docs/faults.md").read_text(encoding="utf-8").splitlines() if re.match(r"\| [BF]\d", line)
+    line for line in (ROOT / "docs/faults.md").read_text(encoding="utf-8").splitlines() if re.match(r"\| [BCF]\d", line)
 ]
 
 
 def test_all_faults_are_there():
     assert [line.split("|")[1].strip() for line in LINES] == [
         *(f"B{number}" for number in range(1, 36)),
+        *(f"C{number}" for number in range(1, 12)),
         *(f"F{number}" for number in range(1, 23)),
     ]
 

@@ -32,7 +32,20 @@ OLD = {
     " save plot plot-model weights-only skip-cv",
     "create-training-script": "filename algorithm min-count path-dataset pre-trained-group-name add-keywords train-all"
     " period-suffix",
-    "train-algorithm-job-submission": "max-instances wait-time-minutes submit-interval-seconds user reset-running sweep group",
+    "generate-features-slurm": "job-name cluster-name partition-type submit-partition-type nodes gpus memory-GB submit-memory-GB"
+    " time mail-user account-name python-env-name generateQuadrantFile field-list max-instances wait-time-minutes doSubmitLoop"
+    " runParallel user submit-interval-minutes",
+    "generate-features-job-submission": "dirname filename filetype doSubmit max-instances wait-time-minutes doSubmitLoop"
+    " runParallel user reset-running submit-interval-minutes",
+    "train-algorithm-slurm": "scriptname dirname job-name cluster-name partition-type submit-partition-type nodes Ncore"
+    " submit-nodes submit-Ncore gpus memory-GB submit-memory-GB time mail-user account-name python-env-name"
+    " generateTrainingFile user max-instances wait-time-minutes submit-interval-seconds sweep",
+    "train-algorithm-job-submission": "dirname scriptname max-instances wait-time-minutes submit-interval-seconds user"
+    " reset-running sweep group",
+    "run-inference-slurm": "scriptname dirname job-name cluster-name partition-type submit-partition-type nodes Ncore"
+    " submit-nodes submit-Ncore gpus memory-GB submit-memory-GB time mail-user account-name python-env-name user algorithm",
+    "combine-preds-slurm": "dirname job-name cluster-name partition-type nodes Ncore memory-GB time mail-user account-name"
+    " python-env-name",
     "assemble-training-stats": "group-name algorithm set-name importance-directory stats-directory",
     "create-inference-script": "filename group-name algorithm scale-features feature-directory write-csv batch-size"
     " use-custom-python path-to-python period-suffix",
@@ -74,6 +87,9 @@ STAGES = (
     "fritz_gcn:FritzGcn",
     "fritz_disagreements:FritzDisagreements",
     "post_taxonomy:PostTaxonomy",
+    "slurm:SlurmTask",
+    "catalog:Catalog",
+    "release:Release",
 )
 
 
