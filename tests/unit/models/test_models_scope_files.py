@@ -352,7 +352,8 @@ def test_a_table_of_scope_s_keeps_its_ids_and_period_with_the_scores(tmp_path: P
     }
     run_infer(build(Infer, values | {"output": str(tmp_path / "scores.parquet")}), progress=NullProgress())
     scores = read_table(tmp_path / "scores.parquet").data
-    assert scores.column_names == ["_id", "period", "ew_dnn"]
+    # Between them stands what weighs a light curve.
+    assert scores.column_names == ["_id", "period", "median", "wstd", "chi2red", "ew_dnn"]
     np.testing.assert_array_equal(scores["_id"], ids)
     np.testing.assert_array_equal(scores["period"], x[:, 3])
     bundle = ModelBundle.load(tmp_path / "out" / "ew" / "dnn" / "scope")
