@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from scope_ml.errors import FormatError, OutputError
-from scope_ml.io.checksums import FileSum, copy_checked, is_plain_name
+from scope_ml.io.checksums import FileSum, copy_checked, is_plain_name, passed_on
 
 __all__ = ["Member", "archive_members", "unpack_archive", "write_archive"]
 
@@ -157,18 +157,12 @@ def unpack_archive(
 
 def _unpack_one(archive: zipfile.ZipFile, name: str, size: int, target: Path, path: Path) -> FileSum:
     """Write one file; `zipfile` gives no more bytes than the archive says it holds."""
-    import hashlib
-
-    hasher, left = hashlib.sha256(), size
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(name) as stream, target.open("xb") as out:
-        while block := stream.read(BLOCK_BYTES):
-            left -= len(block)
-            hasher.update(block)
-            out.write(block)
-    if left:
+        found = passed_on(stream, out)
+    if found.bytes != size:
         raise FormatError(f"{path}: {name} is shorter than the {size} bytes it says; fetch it again")
-    return FileSum(bytes=size, sha256=hasher.hexdigest())
+    return found
 
 
 def _checked(path: Path, infos: list[zipfile.ZipInfo]) -> dict[str, int]:

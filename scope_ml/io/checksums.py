@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from scope_ml.errors import DataError, FormatError
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_files",
     "copy_checked",
     "is_plain_name",
+    "passed_on",
     "read_sums",
     "relative_files",
     "sum_of",
@@ -49,7 +50,7 @@ class FileSum:
 def sum_of(path: Path) -> FileSum:
     """Return size and digest of a file."""
     with path.open("rb") as stream:
-        return _passed_on(stream, None)
+        return passed_on(stream, None)
 
 
 def copy_checked(source: Path, target: BinaryIO, expected: FileSum | None = None) -> FileSum:
@@ -70,7 +71,7 @@ def copy_checked(source: Path, target: BinaryIO, expected: FileSum | None = None
         If its content is another by now.
     """
     with source.open("rb") as stream:
-        found = _passed_on(stream, target)
+        found = passed_on(stream, target)
     if expected is not None and found != expected:
         raise DataError(
             f"{source} changed while it was packed ({expected.bytes} bytes {expected.sha256[:12]} before, {found.bytes}"
@@ -79,7 +80,8 @@ def copy_checked(source: Path, target: BinaryIO, expected: FileSum | None = None
     return found
 
 
-def _passed_on(stream: BinaryIO, target: BinaryIO | None) -> FileSum:
+def passed_on(stream: IO[bytes], target: IO[bytes] | None) -> FileSum:
+    """Read a stream to its end, write it to `target` if there is one, and return what went through."""
     hasher, size = hashlib.sha256(), 0
     while block := stream.read(BLOCK_BYTES):
         hasher.update(block)

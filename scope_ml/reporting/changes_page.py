@@ -11,9 +11,9 @@ from html import escape
 
 import numpy as np
 
-from scope_ml.reporting.release_tables import SHOWN_DIGITS, percent, plain_table, provenance
+from scope_ml.reporting.release_tables import SHOWN_DIGITS, percent, provenance
 from scope_ml.reporting.release_view import CatalogueModel
-from scope_ml.reporting.sections import DASH, count, share
+from scope_ml.reporting.sections import DASH, count, plain_table, share
 from scope_ml.reporting.svg import number
 from scope_ml.reporting.theme import document
 from scope_ml.selection.catalogue_changes import GONE, KINDS, NEW

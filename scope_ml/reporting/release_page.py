@@ -15,9 +15,9 @@ import numpy as np
 
 from scope_ml.reporting.folded import light_curve_panel
 from scope_ml.reporting.release_counts import FLAGS, SCORE_BINS, ClassCounts, ReleaseCounts
-from scope_ml.reporting.release_tables import column_table, how_to_open, model_table, percent, plain_table, provenance
+from scope_ml.reporting.release_tables import column_table, how_to_open, model_table, percent, provenance
 from scope_ml.reporting.release_view import CatalogueFacts
-from scope_ml.reporting.sections import DASH, SEPARATOR, count, share
+from scope_ml.reporting.sections import DASH, SEPARATOR, count, plain_table, share
 from scope_ml.reporting.sky_map import Patch, patch_map, whole_map
 from scope_ml.reporting.svg import number
 from scope_ml.reporting.theme import document

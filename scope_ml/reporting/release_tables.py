@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from scope_ml.reporting.release_view import CatalogueModel
-from scope_ml.reporting.sections import DASH, count, share
+from scope_ml.reporting.sections import DASH, count, plain_table, share
 from scope_ml.selection.star_columns import StarColumn
 
-__all__ = ["column_table", "how_to_open", "model_table", "percent", "plain_table", "provenance"]
+__all__ = ["column_table", "how_to_open", "model_table", "percent", "provenance"]
 
 #: Digits of a digest that are shown; all of them stand in the title.
 SHOWN_DIGITS = 12
@@ -23,11 +23,6 @@ ANY = "<class>"
 
 #: Columns of the layout itself.
 LAYOUT = {"_healpix_29": "HEALPix cell of order 29 of the star, nested, by which partitions are sorted"}
-
-
-def plain_table(rows: str, head: str = "") -> str:
-    """Return a table of rows of HTML."""
-    return f'<div class="scroll"><table class="plain"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
 def percent(part: int | None, whole: int) -> str:

@@ -14,7 +14,15 @@ from scope_ml.reporting.charts import importance_bars, interval_strip, precision
 from scope_ml.reporting.folded import light_curve_panel
 from scope_ml.reporting.view import AlgorithmView, ClassView, CurveView, Estimate, ExampleView, PageView
 
-__all__ = ["class_card", "conflict_table", "heading", "provenance_table", "skipped_table", "summary_table"]
+__all__ = [
+    "class_card",
+    "conflict_table",
+    "heading",
+    "plain_table",
+    "provenance_table",
+    "skipped_table",
+    "summary_table",
+]
 
 #: Fewer test positives than this are marked: the interval is then wider than the differences between models.
 FEW_POSITIVES = 20
@@ -112,7 +120,7 @@ def skipped_table(page: PageView) -> str:
         for item in page.skipped
     )
     head = "<tr><th>class</th><th>algorithm</th><th>why</th></tr>"
-    return f"<h2>Not trained</h2>{_plain_table(rows, head)}"
+    return f"<h2>Not trained</h2>{plain_table(rows, head)}"
 
 
 def conflict_table(page: PageView) -> str:
@@ -126,7 +134,7 @@ def conflict_table(page: PageView) -> str:
     return (
         '<h2>Where the scores contradict the class tree</h2><p class="note">Light curves at or above the threshold of '
         "a class but below that of a class which contains it, by the mean score of the algorithms.</p>"
-        f"{_plain_table(rows)}"
+        f"{plain_table(rows)}"
     )
 
 
@@ -135,10 +143,11 @@ def provenance_table(page: PageView) -> str:
     rows = "".join(
         f"<tr><td>{escape(what)}</td><td><code>{escape(value)}</code></td></tr>" for what, value in page.provenance
     )
-    return f"<h2>Where this comes from</h2>{_plain_table(rows)}" if rows else ""
+    return f"<h2>Where this comes from</h2>{plain_table(rows)}" if rows else ""
 
 
-def _plain_table(rows: str, head: str = "") -> str:
+def plain_table(rows: str, head: str = "") -> str:
+    """Return a table of rows of HTML."""
     return f'<div class="scroll"><table class="plain"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from scope_ml.core.identifiers import one_chunk
 from scope_ml.selection.stars import Stars
 
-__all__ = ["WEIGHT_COLUMNS", "light_curve_weights"]
+__all__ = ["light_curve_weights"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -25,9 +25,6 @@ POINTS = ("n_obs", "n")
 STATISTICS = ("chi2red", "wstd")
 #: The median error of a point [mag], where the statistics are missing.
 ERROR = "med_err"
-
-#: What is read of a table, as far as it is there.
-WEIGHT_COLUMNS = (*POINTS, *STATISTICS, ERROR)
 
 
 def light_curve_weights(table: pa.Table, stars: Stars) -> tuple[FloatArray, BoolArray]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from scope_ml.core.protocols import Progress
-from scope_ml.core.provenance import code_digest, digest_file, digest_json, digest_paths
+from scope_ml.core.provenance import code_digest, digest_file, digest_json
 from scope_ml.errors import DataError
 from scope_ml.selection.star_columns import StarRules
 from scope_ml.stages.catalog_inputs import Inputs, ScoreFile, file_stamp
@@ -24,14 +23,14 @@ __all__ = ["IDENTITY", "Plan", "check_unchanged", "input_digests"]
 #: File of the work that says what it is for.
 IDENTITY = "identity.json"
 
-#: Packages whose code decides on what comes out, and rooms of stages and io.
-CODE = ("selection", "taxonomy", "core")
-CODE_ROOMS = (
-    "stages/catalog_inputs",
-    "stages/catalog_partitions",
-    "stages/catalog_units",
-    "stages/catalog_views",
-    "io/healpix",
+#: Packages and rooms whose code decides on what comes out.
+CODE = (
+    "taxonomy",
+    *(f"core/{name}.py" for name in ("identifiers", "sexagesimal", "sphere")),
+    *(f"io/{name}.py" for name in ("hats_writer", "healpix")),
+    *(f"selection/{name}.py" for name in ("class_tree", "consolidation", "fold_loops", "friends", "score_*", "star*")),
+    "selection/survey_ranks.py",
+    *(f"stages/catalog_{name}.py" for name in ("inputs", "partitions", "twice", "units", "views")),
 )
 
 
@@ -76,7 +75,7 @@ class Plan:
         return digest_json(
             {
                 "science": self.science,
-                "code": [code_digest(*CODE), _rooms_digest()],
+                "code": code_digest(*CODE),
                 "schema": [[field.name, str(field.type)] for field in inputs.schema],
                 "models": dict(inputs.models),
                 "thresholds": dict(inputs.thresholds),
@@ -90,12 +89,6 @@ class Plan:
         paths = [str(file.path.resolve()) for file in self.inputs.files]
         inputs = [*map(list, zip(paths, self.digests, strict=True))]
         return {"made_with": self.made_with, "inputs": inputs, "fields": self.inputs.fields, **cut}
-
-
-@cache
-def _rooms_digest() -> str:
-    root = Path(__file__).resolve().parents[1]
-    return digest_paths([root / f"{room}.py" for room in CODE_ROOMS], root)
 
 
 def input_digests(files: Sequence[ScoreFile], progress: Progress) -> tuple[str, ...]:

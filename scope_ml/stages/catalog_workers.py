@@ -1,6 +1,6 @@
 """Processes that work on units and partitions of a catalogue, one maths thread each, or this process alone.
 
-May import core and errors only.
+May import compute and errors.
 """
 
 from __future__ import annotations
@@ -15,20 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from scope_ml.compute.processes import thread_limits
 from scope_ml.errors import JobError, ScopeError
 
 __all__ = ["Crew", "open_crew"]
 
 Result = TypeVar("Result")
-
-#: Libraries that would otherwise start a thread per core in every process.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "ARROW_IO_THREADS",
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ def open_crew(n_workers: int) -> Iterator[Crew]:
     if n_workers <= 1:
         yield Crew(None, 1)
         return
-    with _environment(dict.fromkeys(THREAD_VARIABLES, "1")):
+    with _environment({**thread_limits(1), "ARROW_IO_THREADS": "1"}):
         # Not forked: a process with threads must not be.
         pool = ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
         try:

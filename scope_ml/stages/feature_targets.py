@@ -213,8 +213,8 @@ def resolve_targets(config: TargetConfig, output: Path) -> Targets:
 
 
 def quadrant_path(folder: Path, quadrant: Quadrant) -> Path:
-    """Return where the table of a quadrant lies: names sort as the numbers do."""
-    return folder / f"field_{quadrant.field:06d}" / f"ccd_{quadrant.ccd:02d}_quad_{quadrant.quad}.parquet"
+    """Return where the table of a quadrant lies."""
+    return folder / f"{quadrant.key}.parquet"
 
 
 def quadrant_target(quadrant: Quadrant, folder: Path) -> Target:

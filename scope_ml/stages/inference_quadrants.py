@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from scope_ml.compute.plan import Shard
@@ -21,6 +21,7 @@ from scope_ml.io.parquet_files import open_parquet
 from scope_ml.io.selection import CCDS, QUADS, Selection
 from scope_ml.stages.inference_options import Infer
 from scope_ml.stages.inference_rows import FeatureRows, IntArray, quadrants_of_table
+from scope_ml.stages.quadrant_list import Quadrant
 
 __all__ = ["FieldQuadrants", "QuadrantTable", "feature_tables", "field_folder", "find_quadrants", "n_rows_of"]
 
@@ -57,7 +58,7 @@ class QuadrantTable:
     @property
     def key(self) -> str:
         """Return its name in plan, ledger and outputs."""
-        return f"field_{self.field:06d}/ccd_{self.ccd:02d}_quad_{self.quad}"
+        return self._quadrant.key
 
     @property
     def title(self) -> str:
@@ -67,7 +68,11 @@ class QuadrantTable:
     @property
     def selection(self) -> Selection:
         """Return its light curves."""
-        return Selection(field=self.field, ccd=self.ccd, quad=self.quad)
+        return self._quadrant.selection
+
+    @property
+    def _quadrant(self) -> Quadrant:
+        return Quadrant(self.field, self.ccd, self.quad)
 
     def output(self, folder: Path) -> Path:
         """Return where its scores go."""
@@ -75,11 +80,11 @@ class QuadrantTable:
 
     def report_path(self, folder: Path) -> Path:
         """Return where it stands what its scores were made with."""
-        return field_folder(folder, self.field) / "_reports" / f"ccd_{self.ccd:02d}_quad_{self.quad}.json"
+        return field_folder(folder, self.field) / "_reports" / f"{PurePath(self.key).name}.json"
 
     def missing_path(self, folder: Path) -> Path:
         """Return where the list of the features that its light curves lack stands."""
-        return field_folder(folder, self.field) / "_missing" / f"ccd_{self.ccd:02d}_quad_{self.quad}.parquet"
+        return field_folder(folder, self.field) / "_missing" / f"{PurePath(self.key).name}.parquet"
 
     def rows(self) -> FeatureRows:
         """Open its features.

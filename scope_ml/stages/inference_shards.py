@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scope_ml.core.protocols import LightCurveSource, Progress
-from scope_ml.core.provenance import TableMetadata, digest_file, digest_json, digest_paths
+from scope_ml.core.provenance import TableMetadata, code_digest, digest_file, digest_json
 from scope_ml.errors import DataError, SchemaError
 from scope_ml.io.atomic import atomic_path
 from scope_ml.io.tables import read_table
@@ -38,11 +38,9 @@ __all__ = [
 REPORT_VERSION = 1
 
 #: Packages, and rooms of the stages, whose code decides on scores; tables that were made by other code are stale.
-CODE = ("models", "networks", "taxonomy")
-ROOMS = (
-    "catalogue_*.py",
-    *(f"inference_{name}.py" for name in ("flags", "models", "plan", "rows", "table")),
-    "training_inputs.py",
+CODE = (
+    *("models", "networks", "taxonomy", "stages/catalogue_*.py", "stages/training_inputs.py"),
+    *(f"stages/inference_{name}.py" for name in ("flags", "models", "plan", "rows", "table")),
 )
 
 #: And where periods are refined.
@@ -85,10 +83,7 @@ class QuadrantReport:
 
 def scoring_code(*, periods: bool) -> str:
     """Return the digest of the code that decides on scores, also on `periods` if they are refined."""
-    root = Path(__file__).resolve().parents[1]
-    paths = [path for package in CODE + (CODE_OF_PERIODS if periods else ()) for path in (root / package).rglob("*.py")]
-    paths += [path for pattern in ROOMS for path in (root / "stages").glob(pattern)]
-    return digest_paths(paths, root)
+    return code_digest(*CODE, *(CODE_OF_PERIODS if periods else ()))
 
 
 def read_report(path: Path) -> QuadrantReport | None:

@@ -45,6 +45,11 @@ class Quadrant(NamedTuple):
     quad: int
 
     @property
+    def key(self) -> str:
+        """Return its name in folders, plans and ledgers: names sort as the numbers do."""
+        return f"field_{self.field:06d}/ccd_{self.ccd:02d}_quad_{self.quad}"
+
+    @property
     def selection(self) -> Selection:
         """Return its light curves."""
         return Selection(field=self.field, ccd=self.ccd, quad=self.quad)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import catalog_skies as skies
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,13 +21,6 @@ from scope_ml.stages import catalog
 from scope_ml.stages.catalog import Catalog
 
 pytest.importorskip("hats")
-
-_SPEC = importlib.util.spec_from_file_location("catalog_skies", Path(__file__).with_name("catalog_skies.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-skies = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = skies
-_SPEC.loader.exec_module(skies)
 
 SKIES, THRESHOLDS, Sky = skies.SKIES, skies.THRESHOLDS, skies.Sky
 assert_same, catalogue, in_fields, rows_of = skies.assert_same, skies.catalogue, skies.in_fields, skies.rows_of

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import catalog_skies as skies
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -18,13 +17,6 @@ from scope_ml.stages.catalog_known import known_catalogue
 from scope_ml.tracking.lock import LockEntry, write_lock
 
 pytest.importorskip("hats")
-
-_SPEC = importlib.util.spec_from_file_location("catalog_skies", Path(__file__).with_name("catalog_skies.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-skies = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = skies
-_SPEC.loader.exec_module(skies)
 
 MODELS, SKIES, catalogue, rows_of = skies.MODELS, skies.SKIES, skies.catalogue, skies.rows_of
 scored, write = skies.scored, skies.write

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+import catalog_skies as skies
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,13 +17,6 @@ from scope_ml.stages import catalog, catalog_build
 from scope_ml.taxonomy.graph import Taxonomy
 
 pytest.importorskip("hats")
-
-_SPEC = importlib.util.spec_from_file_location("catalog_skies", Path(__file__).with_name("catalog_skies.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-skies = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = skies
-_SPEC.loader.exec_module(skies)
 
 SKIES, assert_same, catalogue, in_fields = skies.SKIES, skies.assert_same, skies.catalogue, skies.in_fields
 rows_of, scored, write = skies.rows_of, skies.scored, skies.write

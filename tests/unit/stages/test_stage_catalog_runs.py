@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import operator
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import catalog_skies as skies
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -26,13 +25,6 @@ from scope_ml.stages.catalog_workers import open_crew
 from scope_ml.stages.number_ranges import number_list
 
 pytest.importorskip("hats")
-
-_SPEC = importlib.util.spec_from_file_location("catalog_skies", Path(__file__).with_name("catalog_skies.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-skies = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = skies
-_SPEC.loader.exec_module(skies)
 
 SKIES, assert_same, catalogue, in_fields = skies.SKIES, skies.assert_same, skies.catalogue, skies.in_fields
 rows_of, scored, write = skies.rows_of, skies.scored, skies.write

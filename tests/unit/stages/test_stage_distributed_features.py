@@ -10,18 +10,16 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from quadrant_curves import FIRST_ID, LIST, write_quadrants
 
 from scope_ml.compute.ledger import Ledger, ShardState
 from scope_ml.compute.plan import WorkPlan, open_plan, read_plan
 from scope_ml.core.configuration import build, science_values, to_plain
-from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.core.protocols import NullProgress
 from scope_ml.errors import ConfigError, DataError, EmptySelectionError
-from scope_ml.io.lightcurves import write_light_curves
 from scope_ml.io.run_log import read_run_log
 from scope_ml.io.tables import read_table
 from scope_ml.stages import generate_features
@@ -32,8 +30,6 @@ from scope_ml.stages.generate_features import CODE, GenerateFeatures, is_distrib
 #: (ccd, quad) -> light curves.
 QUADRANTS = {(1, 1): 7, (1, 2): 5, (2, 3): 6}
 N_ALL = sum(QUADRANTS.values())
-LIST = "250 1 1\n250 1 2\n250 4 4\n250 2 3\n"
-FIRST_ID = 2**53 + 1
 
 #: Rooms that measuring imports and that decide nothing of a table: how it is shared out, asked for again, said, kept apart.
 DECIDES_NOTHING = {
@@ -58,29 +54,7 @@ DECIDES_NOTHING = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    random = np.random.default_rng(0)
-    lengths = [5 if number in (8, 9) else 40 for number in range(N_ALL)]
-    times = [np.sort(random.uniform(2459000, 2459100, n)) for n in lengths]
-    mags = [15 + 0.3 * np.sin(2 * np.pi * t / 0.7) + random.normal(0, 0.02, t.size) for t in times]
-    batch = LightCurveBatch.from_lists(
-        np.arange(N_ALL, dtype=np.int64) + FIRST_ID, times, mags, [np.full(t.size, 0.02) for t in times]
-    )
-    places = [place for place, n in QUADRANTS.items() for _ in range(n)]
-    rows = pa.table(
-        {
-            "id": batch.id,
-            "source_id": np.arange(N_ALL) // 2,
-            "band": ["g", "r"] * (N_ALL // 2),
-            "ra": 10.0 + 0.01 * np.arange(N_ALL),
-            "dec": [4.0] * N_ALL,
-            "field": [250] * N_ALL,
-            "ccd": [ccd for ccd, _ in places],
-            "quad": [quad for _, quad in places],
-        }
-    )
-    path = tmp_path_factory.mktemp("light_curves") / "curves.parquet"
-    write_light_curves(batch, rows, path)
-    return path
+    return write_quadrants(QUADRANTS, tmp_path_factory.mktemp("light_curves") / "curves.parquet")
 
 
 @pytest.fixture

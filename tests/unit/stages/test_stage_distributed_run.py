@@ -31,6 +31,9 @@ from scope_ml.stages.shard_worker import work_on
 
 Configs = Callable[..., dict[str, Any]]
 
+#: Where the door is that the programs of these tests open.
+ROOMS = str(Path(__file__).parents[2] / "rooms")
+
 
 class Counted(NullProgress):
     def __init__(self) -> None:
@@ -46,7 +49,6 @@ class Counted(NullProgress):
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Configs:
     """Return a function that makes configurations of the toy door, known to this process and those that it starts."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr(distribution, "DISTRIBUTED", {**distribution.DISTRIBUTED, "toy": "toy_door:TOY"})
     monkeypatch.setattr(shard_crew, "WORKER", "toy_door:main")
 
@@ -283,9 +285,7 @@ def test_sigterm_is_noted_and_ends_the_process_with_143(toy: Configs, tmp_path: 
         "from scope_ml.core.protocols import NullProgress\n"
         "work_on(Path(sys.argv[2]), ['s/1', 's/2'], job='7_0', threads=1, progress=NullProgress())"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "out.run")], check=False, timeout=60
-    )
+    ended = subprocess.run([sys.executable, "-c", program, ROOMS, str(tmp_path / "out.run")], check=False, timeout=60)
     assert ended.returncode == 143
     states = Ledger(tmp_path / "out.run").states(["s/1", "s/2"])
     assert states["s/1"].record is not None
@@ -303,7 +303,7 @@ def test_processes_end_with_a_run_that_is_killed(toy: Configs, tmp_path: Path) -
         "config = {'output': sys.argv[2], 'what': [''] * 4, 'executor': ExecutorConfig(processes=2), 'sleep': 60}\n"
         "run_distributed('toy', config, progress=NullProgress())"
     )
-    run = subprocess.Popen([sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "out")])
+    run = subprocess.Popen([sys.executable, "-c", program, ROOMS, str(tmp_path / "out")])
     deadline = time.monotonic() + 60
     while len(opened := list((tmp_path / "out").glob("opened-*"))) < 2:
         assert time.monotonic() < deadline

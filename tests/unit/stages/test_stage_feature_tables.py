@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from quadrant_curves import LIST, light_curves, write_quadrants
 
 from scope_ml.core.configuration import build
-from scope_ml.core.lightcurve import LightCurveBatch
 from scope_ml.core.protocols import NullProgress
 from scope_ml.errors import (
     ConfigError,
@@ -29,7 +29,7 @@ from scope_ml.errors import (
 )
 from scope_ml.features.crossmatch import crossmatch_columns
 from scope_ml.io import run_log
-from scope_ml.io.lightcurves import Chunk, write_light_curves
+from scope_ml.io.lightcurves import Chunk
 from scope_ml.io.output_lock import output_lock
 from scope_ml.io.run_log import read_run_log
 from scope_ml.io.tables import read_table
@@ -39,38 +39,11 @@ from scope_ml.stages.generate_features import GenerateFeatures, run
 #: (ccd, quad) -> light curves; of those of the second, two are too short.
 QUADRANTS = {(1, 1): 7, (1, 2): 5, (2, 3): 4}
 N_ALL = sum(QUADRANTS.values())
-LIST = "250 1 1\n250 1 2\n250 4 4\n250 2 3\n"
-
-
-def light_curves():
-    random = np.random.default_rng(0)
-    lengths = [40] * N_ALL
-    lengths[8] = lengths[9] = 5
-    times = [np.sort(random.uniform(2459000, 2459100, n)) for n in lengths]
-    mags = [15 + 0.3 * np.sin(2 * np.pi * t / 0.7) + random.normal(0, 0.02, t.size) for t in times]
-    errors = [np.full(t.size, 0.02) for t in times]
-    return LightCurveBatch.from_lists(np.arange(N_ALL, dtype=np.int64) + 2**53 + 1, times, mags, errors)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    batch = light_curves()
-    places = [place for place, n in QUADRANTS.items() for _ in range(n)]
-    rows = pa.table(
-        {
-            "id": batch.id,
-            "source_id": np.arange(N_ALL) // 2,
-            "band": ["g", "r"] * (N_ALL // 2),
-            "ra": 10.0 + 0.01 * np.arange(N_ALL),
-            "dec": [4.0] * N_ALL,
-            "field": [250] * N_ALL,
-            "ccd": [ccd for ccd, _ in places],
-            "quad": [quad for _, quad in places],
-        }
-    )
-    path = tmp_path_factory.mktemp("light_curves") / "curves.parquet"
-    write_light_curves(batch, rows, path)
-    return path
+    return write_quadrants(QUADRANTS, tmp_path_factory.mktemp("light_curves") / "curves.parquet")
 
 
 @pytest.fixture
@@ -117,7 +90,7 @@ def test_each_quadrant_has_its_table_and_the_report_adds_up(source, tmp_path, qu
     assert report.facts["n_quadrants"] == 4
     assert report.facts["n_quadrants_without_light_curves"] == 1
     assert (report.facts["n_failed"], report.facts["failed"]) == (0, [])
-    assert report.facts["points_in"] == light_curves().n_points
+    assert report.facts["points_in"] == light_curves(N_ALL).n_points
     assert sum(report.facts["points_dropped"].values()) == 0
     assert report.outputs == {"features": str(folder)}
     names = [f"ccd_0{ccd}_quad_{quad}.parquet" for ccd, quad in ((1, 1), (1, 2), (2, 3), (4, 4))]
@@ -289,7 +262,7 @@ def test_a_bad_schema_source_or_option_stops_at_once(source, tmp_path, quadrants
 
 
 def test_sources_asked_for_are_found_or_listed(source, tmp_path):
-    ids = light_curves().id
+    ids = light_curves(N_ALL).id
     asked = pa.table({"ztf_id": [ids[0], ids[8], 77, ids[3], ids[0]], "fritz_name": ["a", "b", "c", "d", "a"]})
     pq.write_table(asked, tmp_path / "asked.parquet")
     target = {"kind": "source_ids", "path": str(tmp_path / "asked.parquet")}
@@ -555,7 +528,7 @@ class Forgetful:
 
 def test_parts_of_other_light_curves_are_not_taken_for_done(source, tmp_path, monkeypatch):
     opened = feature_sources.open_source
-    ids = light_curves().id
+    ids = light_curves(N_ALL).id
     expected = generate(source, tmp_path / "direct.parquet")
     assert expected.n_in == N_ALL
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import field_scores as scores_of
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -24,13 +23,6 @@ from scope_ml.io.tables import read_table, write_table
 from scope_ml.stages.infer import Infer
 from scope_ml.stages.inference_fields import models_of, open_scoring
 from scope_ml.stages.inference_pins import pinned
-
-_SPEC = importlib.util.spec_from_file_location("field_scores", Path(__file__).with_name("field_scores.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-scores_of = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = scores_of
-_SPEC.loader.exec_module(scores_of)
 
 files, meta, placed = scores_of.files, scores_of.meta, scores_of.placed
 

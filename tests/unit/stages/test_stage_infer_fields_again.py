@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import field_scores as scores_of
 import pyarrow as pa
 import pytest
 
 from scope_ml.core.report import Report
 from scope_ml.io.tables import read_table, write_table
 from scope_ml.stages import inference_shards
-
-_SPEC = importlib.util.spec_from_file_location("field_scores", Path(__file__).with_name("field_scores.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-scores_of = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = scores_of
-_SPEC.loader.exec_module(scores_of)
 
 files, meta, placed = scores_of.files, scores_of.meta, scores_of.placed
 

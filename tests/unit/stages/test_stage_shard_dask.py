@@ -44,7 +44,6 @@ TWO = ExecutorConfig(kind="dask", workers=2)
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Return a function that makes configurations of the toy door, known to this process and to workers."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     import toy_door
 
     monkeypatch.setattr(distribution, "DISTRIBUTED", {**distribution.DISTRIBUTED, **toy_door.DOORS})
